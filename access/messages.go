@@ -1,0 +1,363 @@
+package access
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// The arguments and results of activities. They stand here, and not in
+// activities, so that workflows can name them without importing what does I/O.
+
+// Claim is an entitlement that must remain, and for whose sake.
+type Claim struct {
+	Entitlement Entitlement `json:"entitlement"`
+	// Baseline is true for what the person held before Lapse came, false for
+	// another hold.
+	Baseline bool `json:"baseline,omitempty"`
+}
+
+// Slot is the unit in which a target keeps access: one level per person and
+// resource (GitHub, Grafana), one membership (SQL roles), one expression
+// (RabbitMQ). Its values are the target's own words.
+type Slot struct {
+	Key string `json:"key"`
+	// Held is what the person holds directly now; "" is nothing.
+	Held string `json:"held,omitempty"`
+	// HeldAs says the same in entitlements, so that it can be named among what
+	// must remain; empty when it is not one that could be asked for.
+	HeldAs []Entitlement `json:"held_as,omitempty"`
+	// Write is what a grant of what was asked would write; "" when what is
+	// held covers it already and nothing would be written.
+	Write string `json:"write,omitempty"`
+	// Entitlements are those asked for that live in this slot.
+	Entitlements []Entitlement `json:"entitlements,omitempty"`
+}
+
+// Baseline is what a person held on a slot before Lapse came. It is taken when
+// the first hold on the slot opens and forgotten when the last one ends.
+type Baseline struct {
+	Slot  string `json:"slot"`
+	Value string `json:"value,omitempty"` // "" is nothing
+	// HeldAs says the value in entitlements.
+	HeldAs []Entitlement `json:"held_as,omitempty"`
+	// Holds are the ids of the open holds that live in the slot.
+	Holds []string `json:"holds,omitempty"`
+}
+
+// Entry is the outcome for one entitlement.
+type Entry struct {
+	Entitlement Entitlement `json:"entitlement"`
+	Outcome     Outcome     `json:"outcome"`
+	Facts       []string    `json:"facts,omitempty"`
+	// Awaits, Link and Until describe what a Pending outcome waits for.
+	Awaits string    `json:"awaits,omitempty"`
+	Link   string    `json:"link,omitempty"`
+	Until  time.Time `json:"until,omitzero"`
+}
+
+// HeldArgs asks for the baseline: the slots of what is wanted, as they are now.
+type HeldArgs struct {
+	Account Account       `json:"account"`
+	Want    []Entitlement `json:"want"`
+}
+
+// GrantArgs asks the connector to open what the ticket names, for the person
+// whom it names.
+type GrantArgs struct {
+	// AccountName is the account's name on the target, where it is known.
+	AccountName string `json:"account_name,omitempty"`
+	Ticket      Ticket `json:"ticket"`
+	// Remain is everything else that the account must keep.
+	Remain []Claim `json:"remain,omitempty"`
+	// Wrote is what Lapse last wrote, by slot.
+	Wrote map[string]string `json:"wrote,omitempty"`
+	// Generation is that of the credential to make; 0 makes none.
+	Generation int `json:"generation,omitempty"`
+}
+
+// GrantDone is what the connector did and read back.
+type GrantDone struct {
+	AccountName string            `json:"account_name,omitempty"`
+	Entries     []Entry           `json:"entries"`
+	Wrote       map[string]string `json:"wrote,omitempty"`
+	Generation  int               `json:"generation,omitempty"` // of the credential that was made
+	At          time.Time         `json:"at"`
+	Notes       []string          `json:"notes,omitempty"` // drift and warnings
+}
+
+// RevokeArgs asks the connector to take away End and keep Remain.
+type RevokeArgs struct {
+	Account  Account           `json:"account"`
+	Sequence int64             `json:"sequence"`
+	End      []Entitlement     `json:"end"`
+	Remain   []Claim           `json:"remain,omitempty"`
+	Wrote    map[string]string `json:"wrote,omitempty"`
+}
+
+// RevokeDone is what the connector did and read back.
+type RevokeDone struct {
+	Entries []Entry           `json:"entries"`
+	Wrote   map[string]string `json:"wrote,omitempty"`
+	At      time.Time         `json:"at"`
+	Notes   []string          `json:"notes,omitempty"`
+}
+
+// CredentialArgs asks for a new credential of an account that has one.
+type CredentialArgs struct {
+	Account    Account `json:"account"`
+	Sequence   int64   `json:"sequence"`
+	Generation int     `json:"generation"`
+}
+
+// DeleteArgs asks for the end of the account itself.
+type DeleteArgs struct {
+	Account  Account `json:"account"`
+	Sequence int64   `json:"sequence"`
+}
+
+// DeleteDone says what became of the account: Gone, WasGone or KeptDisabled
+// with what it owns.
+type DeleteDone struct {
+	Outcome Outcome   `json:"outcome"`
+	Owns    []string  `json:"owns,omitempty"`
+	At      time.Time `json:"at"`
+}
+
+// CheckItem is one right or setting that an operation needs.
+type CheckItem struct {
+	// Operation is discover, grant, verify, end_sessions, revoke, rotate or
+	// delete; connect for what all of them need.
+	Operation string `json:"operation"`
+	Name      string `json:"name"`
+	OK        bool   `json:"ok"`
+	// Optional items are warnings when they are not met.
+	Optional bool   `json:"optional,omitempty"`
+	Detail   string `json:"detail,omitempty"`
+	// Remedy is the statement or setting that mends it.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// CheckReport is what a preflight found.
+type CheckReport struct {
+	Server string      `json:"server"` // product and version
+	Items  []CheckItem `json:"items"`
+}
+
+// OK reports whether every item that is not optional is met.
+func (r CheckReport) OK() bool {
+	for _, i := range r.Items {
+		if !i.OK && !i.Optional {
+			return false
+		}
+	}
+	return true
+}
+
+// Found is one resource of the catalog.
+type Found struct {
+	Resource Resource `json:"resource"`
+	// Permissions are those that this connector can really grant.
+	Permissions []string          `json:"permissions"`
+	Tags        map[string]string `json:"tags,omitempty"`
+}
+
+// Page is one page of discovery. An empty Next ends it.
+type Page struct {
+	Resources []Found  `json:"resources"`
+	Next      string   `json:"next,omitempty"`
+	Warnings  []string `json:"warnings,omitempty"`
+}
+
+// Principal is an account on the target that carries our mark.
+type Principal struct {
+	Name string `json:"name"`
+	// AccountID is what the mark says; Instance tells one Lapse from another.
+	AccountID    string        `json:"account_id"`
+	Enabled      bool          `json:"enabled"`
+	Tombstone    bool          `json:"tombstone,omitempty"`
+	Entitlements []Entitlement `json:"entitlements,omitempty"`
+	// Foreign is access that somebody else gave to the account.
+	Foreign []string `json:"foreign,omitempty"`
+	Owns    bool     `json:"owns,omitempty"`
+}
+
+// PrincipalPage is one page of the accounts that carry our mark.
+type PrincipalPage struct {
+	Principals []Principal `json:"principals"`
+	Next       string      `json:"next,omitempty"`
+}
+
+// Change is one step in the life of a request, hold or account: an audit event
+// and the rows that change with it, written together or not at all. Recording
+// a key a second time changes nothing.
+type Change struct {
+	Event   Event          `json:"event"`
+	Request *RequestChange `json:"request,omitempty"`
+	Holds   []Hold         `json:"holds,omitempty"`
+	Account *AccountChange `json:"account,omitempty"`
+}
+
+// RequestChange sets the outcome of a request's decision phase.
+type RequestChange struct {
+	ID    string `json:"id"`
+	State State  `json:"state"`
+	Why   string `json:"why,omitempty"`
+}
+
+// AccountChange replaces what is known of an account.
+type AccountChange struct {
+	ID         string            `json:"id"`
+	Name       string            `json:"name,omitempty"`
+	Generation int               `json:"generation,omitempty"`
+	Wrote      map[string]string `json:"wrote,omitempty"`
+	// CleanupAt is when the account is to be deleted; zero while it is in use.
+	CleanupAt time.Time `json:"cleanup_at,omitzero"`
+	// Deleted is true once the account is gone, or kept disabled for good.
+	Deleted bool `json:"deleted,omitempty"`
+}
+
+// Event is one entry of the audit trail. Key is its natural key: recording it
+// twice keeps one.
+type Event struct {
+	Key         string          `json:"key"`
+	Kind        string          `json:"kind"`
+	At          time.Time       `json:"at"`
+	Actor       string          `json:"actor,omitempty"` // person id, or lapse
+	RequestID   string          `json:"request_id,omitempty"`
+	HoldID      string          `json:"hold_id,omitempty"`
+	AccountID   string          `json:"account_id,omitempty"`
+	Integration string          `json:"integration,omitempty"`
+	Text        string          `json:"text"`
+	Data        json.RawMessage `json:"data,omitempty"`
+}
+
+// RequestBrief is what a request's workflow needs to know, read from the store.
+type RequestBrief struct {
+	Request   Request `json:"request"`
+	Requester string  `json:"requester"` // e-mail, for display
+	Approvers string  `json:"approvers"` // for display
+	Summary   string  `json:"summary"`   // for display
+	// State is how far the decision phase has come.
+	State     State          `json:"state"`
+	Holds     []Hold         `json:"holds"`
+	PortalKey []byte         `json:"portal_key"`
+	Accounts  []AccountBrief `json:"accounts"`
+}
+
+// AccountBrief is what an account's workflow needs to know, read from the store.
+type AccountBrief struct {
+	Account     Account           `json:"account"`
+	Integration string            `json:"integration_name"`
+	Connector   string            `json:"connector"` // task queue of the connector
+	Cleanup     Duration          `json:"cleanup"`
+	CleanupAt   time.Time         `json:"cleanup_at,omitzero"`
+	Generation  int               `json:"generation"`
+	Sequence    int64             `json:"sequence"` // the first one that this run may use
+	Holds       []Hold            `json:"holds"`    // those not final
+	Baseline    []Baseline        `json:"baseline,omitempty"`
+	Wrote       map[string]string `json:"wrote,omitempty"`
+	Known       bool              `json:"known"` // false: the store has no such account or integration
+	// Credentialed is whether Lapse makes a credential for accounts of this kind.
+	Credentialed bool `json:"credentialed"`
+}
+
+// TicketArgs asks the control side for leave to grant or extend.
+type TicketArgs struct {
+	AccountID string   `json:"account_id"`
+	RequestID string   `json:"request_id"`
+	HoldIDs   []string `json:"hold_ids"`
+	Sequence  int64    `json:"sequence"`
+	// Nonce names the Extend decision; empty for a first grant.
+	Nonce string `json:"nonce,omitempty"`
+	// Slots is what Held read, to be kept before the first write.
+	Slots []Slot `json:"slots,omitempty"`
+}
+
+// TicketDone is a signed ticket and the rows as they were stored with it.
+type TicketDone struct {
+	Ticket   Ticket            `json:"ticket"`
+	Holds    []Hold            `json:"holds"`
+	Baseline []Baseline        `json:"baseline,omitempty"`
+	Wrote    map[string]string `json:"wrote,omitempty"`
+	// Duration and Maximum restart the clock once the access is usable.
+	Duration Duration `json:"duration"`
+	Maximum  Duration `json:"maximum"`
+}
+
+// Finding is one thing that the sweep saw and that should not be so.
+type Finding struct {
+	// Kind is lost_account, lost_request, unknown_principal, missing,
+	// unexpected, foreign, overdue or restored.
+	Kind    string `json:"kind"`
+	Subject string `json:"subject"`
+	Text    string `json:"text"`
+	// Repaired says what was done about it; empty where nothing was.
+	Repaired string `json:"repaired,omitempty"`
+}
+
+// SweepReport is what one sweep of an integration found.
+type SweepReport struct {
+	Integration string    `json:"integration"`
+	Connector   string    `json:"connector"` // task queue
+	Known       bool      `json:"known"`     // false: there is no such integration any more
+	At          time.Time `json:"at"`
+	// ReportOnly is why nothing is repaired: after a restore, until somebody
+	// accepts it.
+	ReportOnly string    `json:"report_only,omitempty"`
+	Findings   []Finding `json:"findings"`
+	// Delete names the principals that a repair deletes.
+	Delete []Account `json:"delete,omitempty"`
+}
+
+// SweepArgs begins a sweep.
+type SweepArgs struct {
+	Integration string `json:"integration"`
+	// Repair acts on what carries our mark and stands in no row.
+	Repair bool `json:"repair,omitempty"`
+}
+
+// CompareArgs ends a sweep: what the target shows is held against the store.
+type CompareArgs struct {
+	Report     SweepReport `json:"report"`
+	Principals []Principal `json:"principals"`
+	// Read is false when the target could not be read, and why.
+	Read  bool   `json:"read"`
+	Error string `json:"error,omitempty"`
+	Last  bool   `json:"last"` // after the repair
+}
+
+// IntegrationBrief is what a workflow needs to know of an integration.
+type IntegrationBrief struct {
+	ID        string `json:"id"`
+	Name      string `json:"name"`
+	Connector string `json:"connector"` // task queue
+}
+
+// DiscoverArgs asks for one page of the catalog.
+type DiscoverArgs struct {
+	Integration string `json:"integration"`
+	Cursor      string `json:"cursor,omitempty"`
+}
+
+// StoreArgs puts one page of the catalog into the store.
+type StoreArgs struct {
+	Integration string `json:"integration"`
+	Run         string `json:"run"`
+	Page        Page   `json:"page"`
+}
+
+// DiscoveryReport is what one discovery saw.
+type DiscoveryReport struct {
+	Integration string   `json:"integration"`
+	Resources   int      `json:"resources"`
+	Warnings    []string `json:"warnings,omitempty"`
+}
+
+// Credential is the plain content of a sealed credential, as the person gets
+// to see it once. It is never an argument or a result of an activity.
+type Credential struct {
+	Username string            `json:"username"`
+	Password string            `json:"password"`
+	Command  string            `json:"command,omitempty"`
+	Details  map[string]string `json:"details,omitempty"`
+}

@@ -1,0 +1,234 @@
+// Package integrations is what Lapse can do on a target system: the contract
+// that every kind fulfils, the optional capabilities, and the registry of
+// kinds. One folder below it is one kind; package integrationtest certifies
+// them all by the same lines.
+//
+// Every operation takes the target's lock, reads, acts on the difference, and
+// reads again: "the driver returned no error" is not success. Every operation
+// is safe to cut at any moment and to run again. Errors are *access.Error with
+// a kind and never hold a secret.
+package integrations
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/lapse-access/lapse/access"
+)
+
+// Integration is one configured target. It is made by a Kind's New, used by
+// one connector, and safe for concurrent use.
+type Integration interface {
+	// Check proves each right of the connector's own account, without writing,
+	// and gives the statement or setting that mends a missing one. A target
+	// that does not answer is a report with a failed "connect" item; an error
+	// means that the check itself could not be made.
+	Check(ctx context.Context) (access.CheckReport, error)
+
+	// Discover returns one page of the catalog, from a cursor of its own
+	// making ("" begins). A part that cannot be read is a warning.
+	Discover(ctx context.Context, cursor string) (access.Page, error)
+
+	// Held reads, and never writes, the slots in which the wanted
+	// entitlements live: what the person holds there now, and what Grant
+	// would write. Entitlements that are covered already have Write "".
+	Held(ctx context.Context, account access.Account, want []access.Entitlement) ([]access.Slot, error)
+
+	// Grant opens the wanted entitlements and keeps all that must remain. It
+	// makes the account where the kind has accounts, without a credential.
+	Grant(ctx context.Context, req GrantRequest) (GrantResult, error)
+
+	// Revoke takes away what is to end, keeps what must remain, ends the
+	// sessions of the account as the kind declares, and reads back. It runs
+	// every step even when one fails, and an account, resource or role that
+	// is not there any more is a success. Raising is never part of it.
+	Revoke(ctx context.Context, req RevokeRequest) (RevokeResult, error)
+
+	// Verify reads on the target, and never writes, how the entitlements
+	// stand: Granted, Pending, Propagating, Gone, Lowered or Blocked.
+	Verify(ctx context.Context, account access.Account, want []access.Entitlement) ([]access.Entry, error)
+
+	// DeleteAccount removes an account that carries our mark. One that owns
+	// things is kept, disabled and without access. An account that is not
+	// there is a success; one without our mark is NameTaken.
+	DeleteAccount(ctx context.Context, req DeleteRequest) (DeleteResult, error)
+
+	// Accounts lists what carries the mark of this instance and integration,
+	// a page at a time.
+	Accounts(ctx context.Context, cursor string) (access.PrincipalPage, error)
+
+	// Close releases connections.
+	Close() error
+}
+
+// CredentialSetter is an integration whose accounts have a credential that
+// Lapse makes.
+type CredentialSetter interface {
+	// SetCredential replaces the account's credential by a new one and logs in
+	// with it once before it returns. The old one is dead afterwards. It never
+	// enables an account that holds nothing.
+	SetCredential(ctx context.Context, req CredentialRequest) (Credential, error)
+}
+
+// GrantRequest asks for access. Everything in it was judged before.
+type GrantRequest struct {
+	Account access.Account
+	Want    []access.Entitlement
+	// Remain is what else must stay, other holds and the baseline.
+	Remain []access.Claim
+	// Wrote is what Lapse last wrote, by slot, this grant included.
+	Wrote map[string]string
+	// End is when the target may end the access by itself, a little after
+	// Lapse does. Kinds with native expiry move theirs here, never nearer.
+	End time.Time
+	// Sequence is the account's operation number. Where the mark can hold it,
+	// an operation older than the last one writes nothing (access.Superseded).
+	Sequence int64
+}
+
+// GrantResult is what was done and read back.
+type GrantResult struct {
+	AccountName string
+	Entries     []access.Entry // one per wanted entitlement
+	Wrote       map[string]string
+	Notes       []string
+}
+
+// RevokeRequest asks for the end of access.
+type RevokeRequest struct {
+	Account  access.Account
+	End      []access.Entitlement
+	Remain   []access.Claim
+	Wrote    map[string]string
+	Sequence int64
+}
+
+// RevokeResult is what was done and read back.
+type RevokeResult struct {
+	Entries []access.Entry // one per ended entitlement
+	Wrote   map[string]string
+	Notes   []string
+}
+
+// CredentialRequest asks for a new credential.
+type CredentialRequest struct {
+	Account  access.Account
+	Sequence int64
+}
+
+// Credential is the secret of an account and how to use it.
+type Credential struct {
+	Username string
+	Password Secret
+	// Command is ready to be pasted into a terminal and holds no secret.
+	Command string
+	// Details are further facts: host, port, database.
+	Details map[string]string
+}
+
+// DeleteRequest asks for the end of an account.
+type DeleteRequest struct {
+	Account  access.Account
+	Sequence int64
+}
+
+// DeleteResult is Gone, WasGone, or KeptDisabled with what the account owns.
+type DeleteResult struct {
+	Outcome access.Outcome
+	Owns    []string
+}
+
+// Target is one integration as a Kind's New receives it.
+type Target struct {
+	Instance string // id of this Lapse, part of every mark
+	ID       string // id of the integration, part of every mark
+	Name     string // its name in lapse.yaml, for messages
+	// Config and Secret point to structs of the kind's own types, already
+	// checked against their declaration.
+	Config any
+	Secret any
+	Log    *slog.Logger
+}
+
+// Permission is what can be requested on a resource type.
+type Permission struct {
+	Name string `json:"name"`
+	Doc  string `json:"doc"`
+}
+
+// ResourceType is one type of resource of a kind.
+type ResourceType struct {
+	Name string `json:"name"`
+	// Path names the parts of the path, in order: DATABASE, SCHEMA.
+	Path        []string     `json:"path"`
+	Doc         string       `json:"doc"`
+	Permissions []Permission `json:"permissions"`
+}
+
+// Kind is one kind of target: what is declared of it, and how to make one.
+type Kind struct {
+	Name  string // package, folder, YAML value and docs page
+	Title string // as its vendor writes it
+	Doc   string // what access means here, one sentence
+	// Config and Secret return pointers to zero values of the structs whose
+	// tags declare the settings.
+	Config func() any
+	Secret func() any
+	// ResourceTypes lists what can be discovered and requested.
+	ResourceTypes []ResourceType
+	// Sessions says what Revoke does to open sessions; shown before a request
+	// is made.
+	Sessions string
+	// Limits says what people should know; shown in the docs.
+	Limits []string
+	// NativeExpiry is true when the target ends access by itself too.
+	NativeExpiry bool
+	// Credentials is true when New's result is a CredentialSetter.
+	Credentials bool
+	// New makes an integration. It does not connect.
+	New func(t Target) (Integration, error)
+}
+
+// Type finds a resource type by name.
+func (k Kind) Type(name string) (ResourceType, bool) {
+	for _, t := range k.ResourceTypes {
+		if t.Name == name {
+			return t, true
+		}
+	}
+	return ResourceType{}, false
+}
+
+// Registry is an explicit list of kinds, by name.
+type Registry map[string]Kind
+
+// NewRegistry makes a registry and panics on a name that comes twice.
+func NewRegistry(kinds ...Kind) Registry {
+	r := make(Registry, len(kinds))
+	for _, k := range kinds {
+		if _, dup := r[k.Name]; dup {
+			panic("integrations: kind " + k.Name + " is registered twice")
+		}
+		r[k.Name] = k
+	}
+	return r
+}
+
+// Secret is a string that no formatter, logger or encoder writes out. Reveal
+// is the one way to its value.
+type Secret string
+
+const hidden = "[secret]"
+
+// Reveal returns the value; every use of it is worth a look in review.
+func (s Secret) Reveal() string { return string(s) }
+
+func (s Secret) String() string               { return hidden }
+func (s Secret) GoString() string             { return hidden }
+func (s Secret) Format(f fmt.State, _ rune)   { fmt.Fprint(f, hidden) }
+func (s Secret) LogValue() slog.Value         { return slog.StringValue(hidden) }
+func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(hidden) }
+func (s Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
