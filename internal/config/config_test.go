@@ -1,0 +1,492 @@
+package config_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
+	"pgregory.net/rapid"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/config"
+)
+
+type database struct {
+	Hostname     string   `json:"hostname" doc:"address of the server" example:"db.example.com"`
+	Port         int      `json:"port" doc:"TCP port" default:"5432" minimum:"1" maximum:"65535"`
+	DatabaseName string   `json:"database_name" doc:"database to connect to" default:"postgres"`
+	SSLMode      string   `json:"ssl_mode" doc:"how the connection is protected" enum:"disable,require,verify-full" default:"verify-full"`
+	OwnerRoles   []string `json:"owner_roles,omitempty" doc:"roles that own objects"`
+}
+
+type board struct {
+	URL string `json:"url,omitempty" doc:"address of the API" default:"" pattern:"^(https://.*)?$"`
+}
+
+// kinds are two kinds of unlike shape.
+func kinds() integrations.Registry {
+	permissions := func(names ...string) (list []integrations.Permission) {
+		for _, n := range names {
+			list = append(list, integrations.Permission{Name: n})
+		}
+		return list
+	}
+	return integrations.NewRegistry(
+		integrations.Kind{
+			Name:   "postgresql",
+			Config: func() any { return new(database) },
+			ResourceTypes: []integrations.ResourceType{
+				{Name: "database", Path: []string{"DATABASE"}, Permissions: permissions("read_only", "read_write", "admin")},
+				{Name: "schema", Path: []string{"DATABASE", "SCHEMA"}, Permissions: permissions("read_only", "read_write", "admin")},
+				{Name: "role", Path: []string{"ROLE"}, Permissions: permissions("member")},
+			},
+		},
+		integrations.Kind{
+			Name:          "grafana",
+			Config:        func() any { return new(board) },
+			ResourceTypes: []integrations.ResourceType{{Name: "organization", Path: []string{"NAME"}, Permissions: permissions("viewer")}},
+		},
+	)
+}
+
+func sample(t testing.TB) []byte {
+	t.Helper()
+	src, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+func parse(t testing.TB, src []byte) config.Config {
+	t.Helper()
+	cfg, warnings, err := config.Parse("lapse.yaml", src, kinds())
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("warnings: %v\nfaults:\n%v", warnings, err)
+	}
+	return cfg
+}
+
+func TestSampleIsRead(t *testing.T) {
+	cfg := parse(t, sample(t))
+	in, ok := cfg.Integration("prod-pg")
+	if !ok {
+		t.Fatal("the sample lacks its integration")
+	}
+	settings, err := in.Settings(kinds()["postgresql"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&database{Hostname: "127.0.0.1", Port: 5432, DatabaseName: "postgres", SSLMode: "verify-full"}, settings); diff != "" {
+		t.Error(diff)
+	}
+	flow := access.Flow{
+		Name: "analysts-read", Trigger: "self_serve",
+		Requesters:  access.Conditions{Any: []access.Condition{{Attribute: "group", Operator: "is", Values: []string{"analytics"}}}},
+		Targets:     []access.FlowTarget{{Integration: "prod-pg", Resources: []string{"schema:shop/*"}, Permissions: []string{"read_only"}}},
+		MaxDuration: duration("8h"),
+		Approval:    access.Approval{Steps: []access.Step{{AnyOf: []string{"resource_owner", "integration_owner"}}}, RemindAfter: duration("30m"), ExpiresAfter: duration("24h")},
+	}
+	if diff := cmp.Diff([]access.Flow{flow}, cfg.AccessFlows); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func duration(s string) access.Duration {
+	d, err := access.ParseDuration(s)
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
+
+const smallest = `
+administrators: {any: [{attribute: email, values: [Ana@Example.com]}]}
+people: [{email: ANA@example.com, aliases: [" a@example.com"]}]
+integrations: [{name: boards, kind: grafana, secret: {store: file, key: boards.json}}]
+`
+
+func TestDefaultsAndAddresses(t *testing.T) {
+	cfg := parse(t, []byte(strings.ReplaceAll(smallest, `" a@`, `"A@`)))
+	in := cfg.Integrations[0]
+	if in.Connector != "default" || in.Discover.Every != duration("1h") || in.UserCleanupDays != 7 || string(in.Config) != "{}" {
+		t.Errorf("defaults: %+v", in)
+	}
+	for _, address := range []string{"ana@example.com", " ANA@example.com", "A@example.COM"} {
+		if p, ok := cfg.PersonByEmail(address); !ok || p.Email != "ana@example.com" {
+			t.Errorf("%q is not found", address)
+		}
+	}
+	if _, ok := cfg.PersonByEmail(""); ok {
+		t.Error("nobody has no address")
+	}
+	if _, ok := cfg.Integration("none"); ok {
+		t.Error("an unknown integration is found")
+	}
+	person := config.Person{Email: "e", Name: "n", Aliases: []string{"a"}, Groups: []string{"g"}, Attributes: map[string]string{"k": "v"}, Disabled: true}
+	want := access.Person{ID: "1", Email: "e", Name: "n", Aliases: []string{"a"}, Groups: []string{"g"}, Attributes: map[string]string{"k": "v"}, Disabled: true}
+	if diff := cmp.Diff(want, person.WithID("1")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestConfigSurvivesTheStore(t *testing.T) {
+	cfg := parse(t, sample(t))
+	b, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stored config.Config
+	if err := json.Unmarshal(b, &stored); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(cfg, stored, cmpopts.EquateEmpty()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestSixFaultsAtOnce is the promise of apply: all faults, each with its line
+// and column and the way out.
+func TestSixFaultsAtOnce(t *testing.T) {
+	const src = `administrators: {any: [{attribute: group, values: [platform]}]}
+people:
+  - {email: bo@example.com, groups: [platform]}
+integrations:
+  - name: prod-pg
+    kind: postgresql
+    config: {hostnam: db, port: 70000}
+    secret: {store: env, key: PROD_PG_ADMIN}
+    integration_owner: {attribute: group, values: [dba]}
+  - name: prod-pg
+    kind: grafana
+    secret: {store: file, key: g.json}
+    custom_access_details: "` + "%s" + `"
+    resource_owner: {key: owner, attribute: group}
+`
+	const want = `lapse.yaml:7:13: integrations[0].config.hostname: is missing (address of the server; for example db.example.com)
+lapse.yaml:7:14: integrations[0].config.hostnam: unknown key (did you mean hostname?)
+lapse.yaml:7:33: integrations[0].config.port: must be from 1 to 65535 (TCP port)
+lapse.yaml:9:51: integrations[0].integration_owner.values: nobody among people has attribute "group" with "dba" (name a value that somebody has who is not disabled)
+lapse.yaml:10:11: integrations[1].name: there is another integration "prod-pg" (rename one of them; case makes no difference)
+lapse.yaml:13:28: integrations[1].custom_access_details: must have at most 400 characters, has 401 (text shown to people beside their credentials, at most 400 characters; for example Use the read replica for long queries.)
+lapse.yaml:14:21: integrations[1].resource_owner: needs an integration_owner beside it (add integration_owner: resources without the tag are theirs)`
+	cfg, _, err := config.Parse("lapse.yaml", fmt.Appendf(nil, src, strings.Repeat("é", 401)), kinds())
+	if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(config.Config{}, cfg); diff != "" {
+		t.Error("a faulty file must not be taken in part:", diff)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		old, new string // replaced in the sample
+		want     string
+	}{
+		{"no administrators", "administrators: {any: [{attribute: group, operator: is, values: [platform]}]}", "", "administrators: is missing"},
+		{"nobody is an administrator", "operator: is, values: [platform]", "operator: is, values: [platforms]", "administrators: nobody among people is an administrator"},
+		{"only a disabled person is an administrator", "attribute: group, operator: is, values: [platform]", "attribute: email, values: [di@example.com]", "administrators: nobody among people is an administrator"},
+		{"an unknown operator", "operator: is, values: [platform]", "operator: equals, values: [platform]", "administrators.any[0].operator: must be one of is, is_not,"},
+		{"a condition without values", "operator: is, values: [platform]", "operator: is, values: []", "administrators.any[0].values: has too few entries: 0, at least 1"},
+		{"a key of the file", "access_flows:", "acces_flows:", "acces_flows: unknown key (did you mean access_flows?)"},
+		{"no e-mail", "email: cy@example.com", "email: cy", "people[2].email: must match"},
+		{"an e-mail twice", "email: cy@example.com", "email: BO@example.com", `people[2].email: "bo@example.com" is given at people[1] already`},
+		{"an alias twice", "email: cy@example.com", "email: cy@example.com, aliases: [x@example.com, Ana@example.com]", `people[2].aliases[1]: "ana@example.com" is given at people[0] already`},
+		{"a name with a space", "name: prod-pg ", "name: prod pg ", "integrations[0].name: must match"},
+		{"a name with two hyphens", "name: prod-pg ", "name: prod--pg ", "integrations[0].name: must match"},
+		{"an unknown kind", "kind: postgresql", "kind: postgres", `integrations[0].kind: there is no kind "postgres" (did you mean postgresql?)`},
+		{"no settings", "config: {hostname: 127.0.0.1, port: 5432, database_name: postgres, ssl_mode: verify-full}", "config:", "integrations[0].config.hostname: is missing"},
+		{"settings that are a list", "{hostname: 127.0.0.1, port: 5432, database_name: postgres, ssl_mode: verify-full}", "[]", "integrations[0].config: must be a mapping, is a list"},
+		{"a choice of the settings", "verify-full", "verifyfull", "integrations[0].config.ssl_mode: must be one of disable, require, verify-full (did you mean verify-full?)"},
+		{"an unknown store", "store: env", "store: vault", "integrations[0].secret.store: must be one of env, file"},
+		{"a secret without a key", ", key: PROD_PG_ADMIN", "", "integrations[0].secret.key: is missing"},
+		{"a type that the kind has not", "types: [database, schema, role]", "types: [database, schemas]", `integrations[0].discover.types[1]: postgresql has no resource type "schemas" (did you mean schema?)`},
+		{"discovery too often", "every: 1h", "every: 1s", "integrations[0].discover.every: must be from 1m to 8760h"},
+		{"a duration without a unit", "every: 1h", "every: 60", `integrations[0].discover.every: duration "60": want a number with a unit`},
+		{"a pattern without a type", `{resources: "schema:shop/*", set`, `{resources: "shop/*", set`, `integrations[0].tags[0].resources: resource "shop/*": want TYPE:PATH`},
+		{"a pattern with an empty part", `{resources: "schema:shop/*", set`, `{resources: "schema:shop/", set`, `integrations[0].tags[0].resources: resource "schema:shop/": a part of the path is empty`},
+		{"a pattern with an unknown type", `{resources: "schema:shop/*", set`, `{resources: "scheme:shop/*", set`, `integrations[0].tags[0].resources: postgresql has no resource type "scheme" (did you mean schema?)`},
+		{"a pattern with too few parts", `{resources: "schema:shop/*", set`, `{resources: "schema:*", set`, "integrations[0].tags[0].resources: the path of a schema has 2 parts, not 1 (write schema:DATABASE/SCHEMA, * within one part)"},
+		{"a rule that sets nothing", "set: {owner: dba}", "set: {}", "integrations[0].tags[0].set: has too few entries: 0, at least 1"},
+		{"a tag that names nobody", "set: {owner: dba}", "set: {owner: dbas}", `integrations[0].tags[0].set.owner: nobody among people has attribute "group" with "dbas"`},
+		{"negative days", "user_cleanup_days: 7", "user_cleanup_days: -1", "integrations[0].user_cleanup_days: must be from 0 to 3650"},
+		{"an owner of nobody", "integration_owner: {attribute: group, values: [dba]}", "integration_owner: {attribute: group, values: [x, y]}", `integrations[0].integration_owner.values: nobody among people has attribute "group" with "x" or "y"`},
+		{"a disabled owner", "integration_owner: {attribute: group, values: [dba]}", "integration_owner: {attribute: email, values: [di@example.com]}", `integrations[0].integration_owner.values: nobody among people has attribute "email" with "di@example.com"`},
+		{"a resource owner alone", "integration_owner: {attribute: group, values: [dba]}", "", "integrations[0].resource_owner: needs an integration_owner beside it"},
+		{"a flow without requesters", "requesters: {any: [{attribute: group, operator: is, values: [analytics]}]}", "requesters: {}", "access_flows[0].requesters: has no condition"},
+		{"a flow twice", "access_flows:\n", "access_flows:\n  - {name: Analysts-Read, requesters: {any: [{attribute: group, values: [dba]}]}, targets: [{integration: prod-pg, resources: [\"role:x\"], permissions: [member]}], max_duration: 1h, approval: {steps: [{any_of: [\"group:dba\"]}]}}\n", `access_flows[1].name: there is another access flow "analysts-read"`},
+		{"another trigger", "trigger: self_serve", "trigger: automatic", "access_flows[0].trigger: must be one of self_serve"},
+		{"an unknown integration", "integration: prod-pg,", "integration: prod-gp,", `access_flows[0].targets[0].integration: there is no integration "prod-gp" (did you mean prod-pg?)`},
+		{"a resource of the wrong shape", `resources: ["schema:shop/*"]`, `resources: ["schema:shop/*", "table:a/b/c"]`, `access_flows[0].targets[0].resources[1]: postgresql has no resource type "table"`},
+		{"a permission that the kind has not", "permissions: [read_only]", "permissions: [read_only, readwrite]", `access_flows[0].targets[0].permissions[1]: a schema of postgresql has no permission "readwrite" (did you mean read_write?)`},
+		{"a permission of another type", "permissions: [read_only]", "permissions: [member]", `access_flows[0].targets[0].permissions[0]: a schema of postgresql has no permission "member" (known are admin, read_only, read_write)`},
+		{"no time at all", "max_duration: 8h", "max_duration: 0s", "access_flows[0].max_duration: must be from 1s to 8760h"},
+		{"too long a time", "max_duration: 8h", "max_duration: 8761h", "access_flows[0].max_duration: must be from 1s to 8760h"},
+		{"two steps", "{steps: [", `{steps: [{any_of: ["group:dba"]}, `, "access_flows[0].approval.steps: has too many entries: 2, at most 1 (the approval steps; exactly one, several are not supported yet)"},
+		{"no steps", "steps: [{any_of: [resource_owner, integration_owner]}]", "steps: []", "access_flows[0].approval.steps: has too few entries: 0, at least 1"},
+		{"an unknown approver", "any_of: [resource_owner,", "any_of: [owner,", "access_flows[0].approval.steps[0].any_of[0]: must match"},
+		{"an approver group of nobody", "any_of: [resource_owner,", `any_of: ["group:dbas",`, `access_flows[0].approval.steps[0].any_of[0]: nobody among people is in group "dbas"`},
+		{"an approver who is disabled", "any_of: [resource_owner,", `any_of: ["person:di@example.com",`, `access_flows[0].approval.steps[0].any_of[0]: nobody among people is "di@example.com"`},
+		{"an approver by alias", "any_of: [resource_owner,", `any_of: ["person:bo.admin@example.com",`, `access_flows[0].approval.steps[0].any_of[0]: nobody among people is "bo.admin@example.com" (name the main address`},
+		{"broken YAML", "people:", "people", "is not YAML: "},
+		{"two documents", "people:", "---\npeople:", "is not one YAML document"},
+		{"an unquoted star", "key: PROD_PG_ADMIN", "key: *hunter2", "refers to an anchor that is not defined (quote a text that begins with *)"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			src := string(sample(t))
+			if strings.Count(src, tt.old) == 0 {
+				t.Fatalf("the sample does not hold %q", tt.old)
+			}
+			_, _, err := config.Parse("lapse.yaml", []byte(strings.Replace(src, tt.old, tt.new, 1)), kinds())
+			if !strings.Contains(fmt.Sprint(err), tt.want) {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+			for line := range strings.Lines(fmt.Sprint(err)) {
+				if !strings.HasPrefix(line, "lapse.yaml:") || strings.HasPrefix(line, "lapse.yaml: ") {
+					t.Errorf("no position: %s", line)
+				}
+			}
+		})
+	}
+}
+
+func TestOwnerOfAnIntegrationWithoutOne(t *testing.T) {
+	src := smallest + `
+access_flows:
+- name: boards
+  requesters: {any: [{attribute: email, values: [ana@example.com]}]}
+  targets: [{integration: boards, resources: ["organization:*"], permissions: [viewer]}]
+  max_duration: 1h
+  approval: {steps: [{any_of: [resource_owner, integration_owner, "person:Ana@example.com"]}]}
+`
+	_, _, err := config.Parse("", []byte(strings.Replace(src, " a@", "a@", 1)), kinds())
+	const want = `11:32: access_flows[0].approval.steps[0].any_of[0]: integration "boards" has no integration_owner (give it one, or name group:NAME or person:EMAIL here)
+11:48: access_flows[0].approval.steps[0].any_of[1]: integration "boards" has no integration_owner (give it one, or name group:NAME or person:EMAIL here)`
+	if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A faulty list of people says nothing of whom the rest of the file means.
+func TestFaultyPeopleAreNotFollowedByMore(t *testing.T) {
+	src := strings.Replace(string(sample(t)), "groups: [dba]}", "group: [dba]}", 1)
+	_, _, err := config.Parse("lapse.yaml", []byte(strings.Replace(src, "[dba, platform]", "dba", 1)), kinds())
+	if n := strings.Count(fmt.Sprint(err), "\n") + 1; n != 2 {
+		t.Errorf("want 2 faults, got %d:\n%v", n, err)
+	}
+}
+
+func TestEmptyFile(t *testing.T) {
+	for _, src := range []string{"", "# nothing\n", "---\n"} {
+		if _, _, err := config.Parse("lapse.yaml", []byte(src), kinds()); err == nil {
+			t.Errorf("%q was taken", src)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	src := strings.NewReplacer("values: [analytics]", "values: [analytcs]", "integration_owner: {attribute: group, values: [dba]}", "integration_owner: {attribute: group, values: [dba, dbas]}").Replace(string(sample(t)))
+	_, warnings, err := config.Parse("lapse.yaml", []byte(src), kinds())
+	const want = `lapse.yaml:37:57: integrations[0].integration_owner.values[1]: nobody among people has attribute "group" with "dbas"
+lapse.yaml:43:17: access_flows[0].requesters: nobody among people may request by this flow`
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, warnings.Error()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestApplyTags(t *testing.T) {
+	in := config.Integration{Tags: []config.TagRule{
+		{Resources: "schema:shop/*", Set: map[string]string{"owner": "dba", "tier": "1"}},
+		{Resources: "schema:*/audit", Set: map[string]string{"owner": "security"}},
+	}}
+	for path, want := range map[string]map[string]string{
+		"shop/public": {"owner": "dba", "tier": "1", "comment": "own"},
+		"shop/audit":  {"owner": "security", "tier": "1", "comment": "own"},
+		"hr/public":   {"owner": "own", "comment": "own"},
+	} {
+		found := access.Found{Resource: access.Resource{Type: "schema", Path: path}, Tags: map[string]string{"owner": "own", "comment": "own"}}
+		if diff := cmp.Diff(want, config.ApplyTags(in, found)); diff != "" {
+			t.Errorf("%s: %s", path, diff)
+		}
+		if found.Tags["owner"] != "own" {
+			t.Errorf("%s: the tags that were found have changed", path)
+		}
+	}
+}
+
+func TestSettingsOfAnOlderStore(t *testing.T) {
+	in := config.Integration{Name: "prod-pg", Config: json.RawMessage(`{"port": 1}`)}
+	_, err := in.Settings(kinds()["postgresql"])
+	const want = "integration prod-pg: config.hostname: is missing (address of the server; for example db.example.com)"
+	if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSchemaTakesTheSample(t *testing.T) {
+	b, err := json.Marshal(config.Schema(kinds()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("lapse.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := compiler.Compile("lapse.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		old, new string
+		sound    bool
+	}{
+		{"", "", true},
+		{"port: 5432", "port: x", false},
+		{"port: 5432", "prot: 5432", false},
+		{"connector: default", "conector: default", false},
+		{"hostname: 127.0.0.1, ", "", false},
+		{"kind: postgresql", "kind: grafana", false},
+		{"any_of: [resource_owner,", "any_of: [owner,", false},
+	} {
+		var v any
+		if err := yaml.Load(bytes.Replace(sample(t), []byte(tt.old), []byte(tt.new), 1), &v); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(v); (err == nil) != tt.sound {
+			t.Errorf("%s: %v", tt.new, err)
+		}
+	}
+}
+
+func TestDiff(t *testing.T) {
+	old := parse(t, sample(t))
+	new := parse(t, []byte(strings.NewReplacer(
+		"port: 5432", "port: 5433",
+		"key: PROD_PG_ADMIN", "key: OTHER",
+		"custom_access_details", "# custom_access_details",
+		"values: [platform]", "values: [platform, dba]",
+		"permissions: [read_only]", "permissions: [read_only, admin]",
+		"targets: [", `targets: [{integration: prod-pg, resources: ["role:reader"], permissions: [member]}, `,
+		"  - {email: di@example.com, name: Di, groups: [analytics], disabled: true}", "  - {email: ed@example.com}",
+		"name: Cy", "name: Cyd",
+		"access_flows:", `  - {name: boards, kind: grafana, secret: {store: env, key: G}}
+access_flows:`,
+	).Replace(string(sample(t)))))
+	want := `~ administrators: any[0].values: ["platform"] -> ["platform","dba"]
+~ person cy@example.com: name: "Cy" -> "Cyd"
+- person di@example.com
++ person ed@example.com
++ integration boards
+~ integration prod-pg: config.port: 5432 -> 5433
+~ integration prod-pg: custom_access_details: "Use the read replica for long queries." -> none
+~ integration prod-pg: secret.key: "PROD_PG_ADMIN" -> "OTHER"
+~ access flow analysts-read: targets[0].permissions: ["read_only"] -> ["member"]
+~ access flow analysts-read: targets[0].resources: ["schema:shop/*"] -> ["role:reader"]
+~ access flow analysts-read: targets[1].integration: none -> "prod-pg"
+~ access flow analysts-read: targets[1].permissions: none -> ["read_only","admin"]
+~ access flow analysts-read: targets[1].resources: none -> ["schema:shop/*"]
+`
+	var got strings.Builder
+	for _, line := range config.Diff(old, new) {
+		fmt.Fprintln(&got, line)
+	}
+	if diff := cmp.Diff(want, got.String()); diff != "" {
+		t.Error(diff)
+	}
+	if lines := config.Diff(old, old); len(lines) > 0 {
+		t.Errorf("a configuration differs from itself: %v", lines)
+	}
+	if first := config.Diff(config.Config{}, old); len(first) == 0 {
+		t.Error("the first file changes nothing")
+	}
+}
+
+// TestAnyOneSlipIsFound breaks one scalar of the sample: it is taken or
+// refused with positions inside the file, and never panics.
+func TestAnyOneSlipIsFound(t *testing.T) {
+	lines := strings.SplitAfter(string(sample(t)), "\n")
+	rapid.Check(t, func(t *rapid.T) {
+		i := rapid.IntRange(0, len(lines)-1).Draw(t, "line")
+		changed := append([]string{}, lines...)
+		at := rapid.IntRange(0, len(changed[i])).Draw(t, "column")
+		changed[i] = changed[i][:at] + rapid.SampledFrom([]string{"{", "]", ":", " ", "~", "x", "*", "&a ", "!t ", "\n", "\t", "-", "\""}).Draw(t, "slip") + changed[i][at:]
+		_, _, err := config.Parse("lapse.yaml", []byte(strings.Join(changed, "")), kinds())
+		if err != nil && strings.Contains("\n"+err.Error(), "\nlapse.yaml: ") {
+			t.Fatalf("no position: %v", err)
+		}
+	})
+}
+
+// TestPastedSecretsAreNotRepeated puts a secret where people paste one by
+// mistake.
+func TestPastedSecretsAreNotRepeated(t *testing.T) {
+	const canary = "hunter2-canary"
+	for _, wrong := range []string{
+		"secret: " + canary,
+		"secret: {store: env, key: " + canary + "}",
+		"secret: {store: env, key: [" + canary + "]}",
+		"secret: {store: env, key: K, password: " + canary + "}",
+		"secret: {store: " + canary + ", key: K}",
+		"secret: *" + canary,
+		"secret: {store: env, key: &" + canary + "}",
+		"secret: {store: env, key: !!int " + canary + "}",
+		"secret: {store: env, key: !" + canary + "}",
+		"secret: {store: env, key: \"" + canary + "}",
+		"secret: {store: env, key: K: " + canary + "}",
+		"config: {hostname: h, password: " + canary + "}",
+		"config: {hostname: h, port: " + canary + "}",
+		"config: {hostname: h, ssl_mode: " + canary + "}",
+		"config: " + canary,
+		"password: " + canary,
+	} {
+		_, _, err := config.Parse("lapse.yaml", []byte("integrations:\n- name: prod\n  kind: postgresql\n  "+wrong+"\n"), kinds())
+		if err == nil || strings.Contains(err.Error(), canary) {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+}
+
+// FuzzParse looks for panics, faults without a position, and configurations
+// that the store could not give back.
+func FuzzParse(f *testing.F) {
+	f.Add(sample(f))
+	f.Add([]byte(smallest))
+	f.Add([]byte("a: &a [*a]\n<<: *a\n"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		cfg, _, err := config.Parse("lapse.yaml", src, kinds())
+		if err != nil {
+			if strings.Contains("\n"+err.Error(), "\nlapse.yaml: ") {
+				t.Errorf("no position: %v", err)
+			}
+			return
+		}
+		b, err := json.Marshal(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stored config.Config
+		if err := json.Unmarshal(b, &stored); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(cfg, stored, cmpopts.EquateEmpty()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
