@@ -1,0 +1,297 @@
+package activities
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/hpke"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/config"
+	"github.com/lapse-access/lapse/internal/seal"
+	"github.com/lapse-access/lapse/internal/secrets"
+)
+
+// Provision is what a connector does on its targets. It is the only part of
+// Lapse that reads integration secrets, and it grants nothing without a ticket
+// that the control side signed.
+type Provision struct {
+	Instance string
+	Kinds    integrations.Registry
+	// Target finds an integration's settings; never a secret.
+	Target func(ctx context.Context, integration string) (config.Integration, error)
+	// Secrets fetches the integration's own secret.
+	Secrets *secrets.Resolver
+	// TicketKey is the pinned public key of the control side.
+	TicketKey ed25519.PublicKey
+	// SealingKey is the portal's; only the portal opens what it seals.
+	SealingKey hpke.PublicKey
+	// PutCredential hands on a sealed credential.
+	PutCredential func(ctx context.Context, account string, generation int, sealed []byte) error
+	Log           *slog.Logger
+
+	mu   sync.Mutex
+	open map[string]opened
+}
+
+// opened is an integration in use, and a hash of what it was made from.
+type opened struct {
+	integrations.Integration
+	from [sha256.Size]byte
+}
+
+// Held reads the slots of what is wanted.
+func (p *Provision) Held(ctx context.Context, a access.HeldArgs) ([]access.Slot, error) {
+	return guard(ctx, failed, func(ctx context.Context) ([]access.Slot, error) {
+		return with(ctx, p, a.Account.Integration, func(i integrations.Integration) ([]access.Slot, error) {
+			return i.Held(ctx, a.Account, a.Want)
+		})
+	})
+}
+
+// Grant opens what the ticket names and, for an account that held nothing,
+// makes a credential, logs in with it once and hands it on sealed.
+func (p *Provision) Grant(ctx context.Context, a access.GrantArgs) (access.GrantDone, error) {
+	return guard(ctx, failed, func(ctx context.Context) (done access.GrantDone, err error) {
+		if err := a.Ticket.Verify(p.TicketKey, time.Now()); err != nil {
+			return done, err
+		}
+		account := a.Ticket.Account
+		account.Name = a.AccountName
+		return with(ctx, p, account.Integration, func(i integrations.Integration) (access.GrantDone, error) {
+			res, err := i.Grant(ctx, integrations.GrantRequest{Account: account, Want: a.Ticket.Entitlements, Remain: a.Remain, Wrote: a.Wrote,
+				End: a.Ticket.End, Sequence: a.Ticket.Sequence})
+			if err != nil {
+				return done, err
+			}
+			account.Name = res.AccountName
+			if res.Entries, err = settle(ctx, i, account, res.Entries); err != nil {
+				return done, err
+			}
+			if a.Generation > 0 {
+				if err := p.credential(ctx, i, account, a.Ticket.Sequence, a.Generation); err != nil {
+					return done, err
+				}
+			}
+			return access.GrantDone{AccountName: res.AccountName, Entries: res.Entries, Wrote: res.Wrote, Generation: a.Generation, At: time.Now().UTC(), Notes: res.Notes}, nil
+		})
+	})
+}
+
+// Revoke takes access away. It never gives up, and reports nothing as gone
+// that was not read to be gone.
+func (p *Provision) Revoke(ctx context.Context, a access.RevokeArgs) (access.RevokeDone, error) {
+	return guard(ctx, unfinished, func(ctx context.Context) (done access.RevokeDone, err error) {
+		return with(ctx, p, a.Account.Integration, func(i integrations.Integration) (access.RevokeDone, error) {
+			res, err := i.Revoke(ctx, integrations.RevokeRequest{Account: a.Account, End: a.End, Remain: a.Remain, Wrote: a.Wrote, Sequence: a.Sequence})
+			if err != nil {
+				return done, err
+			}
+			if res.Entries, err = settle(ctx, i, a.Account, res.Entries); err != nil {
+				return done, err
+			}
+			for _, e := range res.Entries {
+				if e.Outcome != access.Gone && e.Outcome != access.WasGone && e.Outcome != access.Lowered {
+					return done, access.Errorf(access.Retry, "%s is %s: %s", e.Entitlement, e.Outcome, strings.Join(e.Facts, "; "))
+				}
+			}
+			return access.RevokeDone{Entries: res.Entries, Wrote: res.Wrote, At: time.Now().UTC(), Notes: res.Notes}, nil
+		})
+	})
+}
+
+// Credential makes another credential for an account.
+func (p *Provision) Credential(ctx context.Context, a access.CredentialArgs) error {
+	_, err := guard(ctx, failed, func(ctx context.Context) (struct{}, error) {
+		return with(ctx, p, a.Account.Integration, func(i integrations.Integration) (struct{}, error) {
+			return struct{}{}, p.credential(ctx, i, a.Account, a.Sequence, a.Generation)
+		})
+	})
+	return err
+}
+
+// DeleteAccount removes an account, or keeps it disabled when it owns things.
+func (p *Provision) DeleteAccount(ctx context.Context, a access.DeleteArgs) (access.DeleteDone, error) {
+	return guard(ctx, unfinished, func(ctx context.Context) (done access.DeleteDone, err error) {
+		return with(ctx, p, a.Account.Integration, func(i integrations.Integration) (access.DeleteDone, error) {
+			res, err := i.DeleteAccount(ctx, integrations.DeleteRequest{Account: a.Account, Sequence: a.Sequence})
+			return access.DeleteDone{Outcome: res.Outcome, Owns: res.Owns, At: time.Now().UTC()}, err
+		})
+	})
+}
+
+// Accounts lists what carries our mark, a page at a time.
+func (p *Provision) Accounts(ctx context.Context, a access.DiscoverArgs) (access.PrincipalPage, error) {
+	return guard(ctx, failed, func(ctx context.Context) (access.PrincipalPage, error) {
+		return with(ctx, p, a.Integration, func(i integrations.Integration) (access.PrincipalPage, error) {
+			return i.Accounts(ctx, a.Cursor)
+		})
+	})
+}
+
+// Discover reads one page of the catalog.
+func (p *Provision) Discover(ctx context.Context, a access.DiscoverArgs) (access.Page, error) {
+	return guard(ctx, failed, func(ctx context.Context) (access.Page, error) {
+		settings, err := p.Target(ctx, a.Integration)
+		if err != nil {
+			return access.Page{}, err
+		}
+		return with(ctx, p, a.Integration, func(i integrations.Integration) (access.Page, error) {
+			page, err := i.Discover(ctx, a.Cursor)
+			if types := settings.Discover.Types; len(types) > 0 {
+				page.Resources = slices.DeleteFunc(page.Resources, func(f access.Found) bool { return !slices.Contains(types, f.Resource.Type) })
+			}
+			return page, err
+		})
+	})
+}
+
+// Check proves the rights of the connector's account. A secret that cannot be
+// read, or a target that does not answer, is a finding and not a failure.
+func (p *Provision) Check(ctx context.Context, integration string) (access.CheckReport, error) {
+	return guard(ctx, failed, func(ctx context.Context) (access.CheckReport, error) {
+		report, err := with(ctx, p, integration, func(i integrations.Integration) (access.CheckReport, error) { return i.Check(ctx) })
+		if err != nil && access.KindOf(err) != access.Unknown {
+			report.Items = append(report.Items, access.CheckItem{Operation: "connect", Name: string(access.KindOf(err)), Detail: err.Error()})
+			err = nil
+		}
+		return report, err
+	})
+}
+
+// credential sets, tries, seals and hands on. The plain secret lives in this
+// function only.
+func (p *Provision) credential(ctx context.Context, i integrations.Integration, account access.Account, sequence int64, generation int) error {
+	setter, ok := i.(integrations.CredentialSetter)
+	if !ok {
+		return access.Errorf(access.Unsupported, "accounts on this integration have no credential of Lapse's making")
+	}
+	c, err := setter.SetCredential(ctx, integrations.CredentialRequest{Account: account, Sequence: sequence})
+	if err != nil {
+		return err
+	}
+	plain, err := json.Marshal(access.Credential{Username: c.Username, Password: c.Password.Reveal(), Command: c.Command, Details: c.Details})
+	if err != nil {
+		return err
+	}
+	sealed, err := seal.Seal(p.SealingKey, seal.Info(account.ID, generation), plain)
+	if err != nil {
+		return fmt.Errorf("sealing the credential: %w", err)
+	}
+	return p.PutCredential(ctx, account.ID, generation, sealed)
+}
+
+// settleEvery is how often a change that the target has taken, and does not
+// show yet, is looked for.
+const settleEvery = time.Second
+
+// settle waits until nothing is propagating any more.
+func settle(ctx context.Context, i integrations.Integration, account access.Account, entries []access.Entry) ([]access.Entry, error) {
+	for slices.ContainsFunc(entries, func(e access.Entry) bool { return e.Outcome == access.Propagating }) {
+		select {
+		case <-ctx.Done():
+			return nil, access.Errorf(access.Retry, "the target took the change and does not show it yet")
+		case <-time.After(settleEvery):
+		}
+		want := make([]access.Entitlement, len(entries))
+		for n, e := range entries {
+			want[n] = e.Entitlement
+		}
+		var err error
+		if entries, err = i.Verify(ctx, account, want); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
+// with runs work on an integration. Where the target refuses the secret that
+// the integration was made with, the secret may have changed since: it is
+// fetched again, once.
+func with[T any](ctx context.Context, p *Provision, id string, work func(integrations.Integration) (T, error)) (T, error) {
+	var none T
+	settings, err := p.Target(ctx, id)
+	if err != nil {
+		return none, err
+	}
+	i, reused, err := p.integration(ctx, id, settings)
+	if err != nil {
+		return none, fmt.Errorf("%s: %w", settings.Name, err)
+	}
+	result, err := work(i)
+	if reused && access.KindOf(err) == access.Auth {
+		p.forget(id)
+		if i, _, err = p.integration(ctx, id, settings); err == nil {
+			result, err = work(i)
+		}
+	}
+	if err != nil {
+		return result, fmt.Errorf("%s: %w", settings.Name, err)
+	}
+	return result, nil
+}
+
+// integration is made when it is first used, and again when its settings have
+// changed. Operations that are under way on the former one are cut by that, and
+// repeated by Temporal.
+func (p *Provision) integration(ctx context.Context, id string, settings config.Integration) (i integrations.Integration, reused bool, err error) {
+	from := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", settings.Kind, settings.Config, settings.Secret))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o, ok := p.open[id]; ok {
+		if o.from == from {
+			return o.Integration, true, nil
+		}
+		delete(p.open, id)
+		go o.Close()
+	}
+	kind, ok := p.Kinds[settings.Kind]
+	if !ok {
+		return nil, false, access.Errorf(access.Unsupported, "this connector does not know the kind %s", settings.Kind)
+	}
+	cfg, err := settings.Settings(kind)
+	if err != nil {
+		return nil, false, access.Errorf(access.Invalid, "%w", err)
+	}
+	secret := kind.Secret()
+	if err := p.Secrets.Resolve(ctx, settings.Secret, secret); err != nil {
+		return nil, false, access.Errorf(access.Auth, "%w", err)
+	}
+	i, err = kind.New(integrations.Target{Instance: p.Instance, ID: id, Name: settings.Name, Config: cfg, Secret: secret, Log: p.Log.With("integration", settings.Name)})
+	if err != nil {
+		return nil, false, err
+	}
+	if p.open == nil {
+		p.open = map[string]opened{}
+	}
+	p.open[id] = opened{Integration: i, from: from}
+	return i, false, nil
+}
+
+// forget closes an integration, so that it is made anew.
+func (p *Provision) forget(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o, ok := p.open[id]; ok {
+		delete(p.open, id)
+		go o.Close()
+	}
+}
+
+// Close closes every integration in use.
+func (p *Provision) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, o := range p.open {
+		o.Close()
+		delete(p.open, id)
+	}
+}

@@ -1,0 +1,317 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/internal/store"
+	"github.com/lapse-access/lapse/workflows"
+)
+
+// SweepStore holds the store's rows against the workflows: an account that
+// holds something gets a lost workflow back, a request that was never begun is
+// begun, and one that was ended in Temporal before anything was granted is
+// closed. After a restore it only reports.
+func (c *Control) SweepStore(ctx context.Context, a access.SweepArgs) (access.SweepReport, error) {
+	return guard(ctx, failed, func(ctx context.Context) (r access.SweepReport, err error) {
+		in, err := c.Store.Integration(ctx, a.Integration)
+		if errors.Is(err, store.ErrNotFound) {
+			return r, nil
+		}
+		if err != nil {
+			return r, err
+		}
+		r = access.SweepReport{Integration: in.Name, Connector: workflows.ConnectorQueue(in.Connector), Known: true, At: time.Now().UTC(), Findings: []access.Finding{}}
+		if r.ReportOnly, err = c.CheckEpoch(ctx); err != nil {
+			return r, err
+		}
+		if r.ReportOnly != "" {
+			r.Findings = append(r.Findings, access.Finding{Kind: "restored", Subject: "lapse", Text: r.ReportOnly})
+		}
+		if err := c.sweepAccounts(ctx, a.Integration, &r); err != nil {
+			return r, err
+		}
+		return r, c.sweepRequests(ctx, a.Integration, &r)
+	})
+}
+
+func (c *Control) sweepAccounts(ctx context.Context, integration string, r *access.SweepReport) error {
+	rows, err := c.Store.AccountsOf(ctx, integration)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if len(row.Holds) == 0 && row.CleanupAt.IsZero() {
+			continue
+		}
+		person, err := c.Store.Person(ctx, row.PersonID)
+		if err != nil {
+			return err
+		}
+		status, err := c.status(ctx, workflows.AccountID(row.ID))
+		if err != nil {
+			return err
+		}
+		if status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+			f := access.Finding{Kind: "lost_account", Subject: person.Email, Text: fmt.Sprintf("the account has %d open holds and no workflow", len(row.Holds))}
+			if r.ReportOnly == "" {
+				if err := c.restoreAccount(ctx, row.ID); err != nil {
+					return err
+				}
+				f.Repaired = "its workflow was started again from the store"
+			}
+			r.Findings = append(r.Findings, f)
+		}
+		for _, h := range row.Holds {
+			if late := h.OverdueAt(r.At); late > access.OverdueAfter {
+				r.Findings = append(r.Findings, access.Finding{Kind: "overdue", Subject: person.Email, Text: fmt.Sprintf("%s should be gone for %s", h.Entitlement, late.Round(time.Second))})
+			}
+			if person.Disabled && r.ReportOnly == "" && h.State == access.StateActive {
+				op := workflows.Op{ID: "disabled/" + h.ID, Kind: workflows.UpdateEnd, RequestID: h.RequestID, HoldIDs: []string{h.ID}, Actor: "lapse", Why: "the person is disabled"}
+				if err := c.TellAccount(ctx, workflows.TellArgs{AccountID: row.ID, Op: op}); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Control) sweepRequests(ctx context.Context, integration string, r *access.SweepReport) error {
+	filter := store.RequestFilter{Integration: integration, State: access.StatePending, Limit: 1000}
+	for {
+		rows, err := c.Store.Requests(ctx, filter)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if err := c.sweepRequest(ctx, row, r); err != nil {
+				return err
+			}
+		}
+		if len(rows) < filter.Limit {
+			return nil
+		}
+		filter.After = rows[len(rows)-1].ID
+	}
+}
+
+// sweepRequest looks after a request of which nothing was granted yet.
+func (c *Control) sweepRequest(ctx context.Context, row store.RequestRow, r *access.SweepReport) error {
+	status, err := c.status(ctx, workflows.RequestID(row.ID))
+	if err != nil {
+		return err
+	}
+	if status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING || r.ReportOnly != "" {
+		return nil
+	}
+	f := access.Finding{Kind: "lost_request", Subject: row.ID}
+	if status == enumspb.WORKFLOW_EXECUTION_STATUS_UNSPECIFIED && row.State == access.StatePending {
+		// The portal stored it and was stopped before it could start it.
+		if _, err := c.Temporal.ExecuteWorkflow(ctx, RequestStart(row.Request, ""), workflows.RequestType, workflows.RequestInput{RequestID: row.ID}); err != nil {
+			return err
+		}
+		f.Text, f.Repaired = "it had no workflow yet", "its workflow was started"
+	} else {
+		f.Text, f.Repaired = "its workflow was ended in Temporal before anything was granted", "closed as failed"
+		if err := c.closeRequest(ctx, row, f.Text); err != nil {
+			return err
+		}
+	}
+	r.Findings = append(r.Findings, f)
+	return nil
+}
+
+// closeRequest puts on record that nothing comes of a request any more.
+func (c *Control) closeRequest(ctx context.Context, row store.RequestRow, why string) error {
+	var changes []access.Change
+	if row.State == access.StatePending {
+		changes = append(changes, access.Change{Event: access.Event{Key: "request/" + row.ID + "/failed", Kind: "request.failed", At: time.Now().UTC(), RequestID: row.ID, Text: why},
+			Request: &access.RequestChange{ID: row.ID, State: access.StateFailed, Why: why}})
+	}
+	for _, h := range row.Holds {
+		if h.State == access.StatePending && h.Grant == nil {
+			h.State, h.Error = access.StateFailed, why
+			changes = append(changes, access.Change{Event: access.Event{Key: "hold/" + h.ID + "/failed", Kind: "hold.failed", At: time.Now().UTC(), RequestID: row.ID, HoldID: h.ID,
+				AccountID: h.AccountID, Text: "not granted: " + why}, Holds: []access.Hold{h}})
+		}
+	}
+	return c.Store.Record(ctx, changes)
+}
+
+// status is a workflow's; unspecified when Temporal knows no such workflow.
+func (c *Control) status(ctx context.Context, id string) (enumspb.WorkflowExecutionStatus, error) {
+	d, err := c.Temporal.DescribeWorkflowExecution(ctx, id, "")
+	if _, missing := errors.AsType[*serviceerror.NotFound](err); missing {
+		return enumspb.WORKFLOW_EXECUTION_STATUS_UNSPECIFIED, nil
+	}
+	if err != nil {
+		return enumspb.WORKFLOW_EXECUTION_STATUS_UNSPECIFIED, err
+	}
+	return d.WorkflowExecutionInfo.Status, nil
+}
+
+// SweepCompare holds what the target shows against the store, and keeps the
+// findings. A target that can be read wakes the accounts that wait for it.
+func (c *Control) SweepCompare(ctx context.Context, a access.CompareArgs) (access.SweepReport, error) {
+	return guard(ctx, failed, func(ctx context.Context) (access.SweepReport, error) {
+		r := a.Report
+		in, err := c.Store.IntegrationByName(ctx, r.Integration)
+		if err != nil {
+			return r, err
+		}
+		if !a.Last {
+			if !a.Read {
+				r.Findings = append(r.Findings, access.Finding{Kind: "unreadable", Subject: r.Integration, Text: a.Error})
+			} else if err := c.compare(ctx, in.ID, a.Principals, &r); err != nil {
+				return r, err
+			}
+		}
+		return r, c.Store.PutFindings(ctx, in.ID, r.At.Format(time.RFC3339Nano), r.Findings)
+	})
+}
+
+func (c *Control) compare(ctx context.Context, integration string, principals []access.Principal, r *access.SweepReport) error {
+	rows, err := c.Store.AccountsOf(ctx, integration)
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, p := range principals {
+		if p.Tombstone {
+			continue
+		}
+		i := slices.IndexFunc(rows, func(row store.AccountRow) bool { return row.ID == p.AccountID })
+		if i < 0 {
+			id, person, err := access.SplitAccountID(p.AccountID)
+			if err != nil || id != integration {
+				continue
+			}
+			r.Findings = append(r.Findings, access.Finding{Kind: "unknown_principal", Subject: p.Name, Text: "it carries our mark, and the store knows no such account"})
+			r.Delete = append(r.Delete, access.Account{ID: p.AccountID, Integration: integration, PersonID: person, Name: p.Name})
+			continue
+		}
+		seen[p.AccountID] = true
+		r.Findings = append(r.Findings, drift(rows[i], p, r.At)...)
+	}
+	for _, row := range rows {
+		if !seen[row.ID] && slices.ContainsFunc(row.Holds, func(h access.Hold) bool { return settled(h, r.At) }) {
+			r.Findings = append(r.Findings, access.Finding{Kind: "missing", Subject: row.Name, Text: "the account was taken away on the target while it holds something"})
+		}
+		if slices.ContainsFunc(row.Holds, func(h access.Hold) bool { return h.OverdueAt(r.At) > access.OverdueAfter }) {
+			// The target answers again: what waits for it need not wait longer.
+			err := c.Temporal.SignalWorkflow(ctx, workflows.AccountID(row.ID), "", workflows.SignalWake, nil)
+			if _, missing := errors.AsType[*serviceerror.NotFound](err); err != nil && !missing {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// settled holds were active before the sweep began and are not about to end.
+func settled(h access.Hold, at time.Time) bool {
+	return h.State == access.StateActive && h.StartsAt.Before(at) && h.EndsAt.After(at.Add(time.Minute))
+}
+
+// drift is what a target shows of an account that is not what its holds say.
+func drift(row store.AccountRow, p access.Principal, at time.Time) (out []access.Finding) {
+	for _, h := range row.Holds {
+		if settled(h, at) && !slices.Contains(p.Entitlements, h.Entitlement) {
+			out = append(out, access.Finding{Kind: "missing", Subject: p.Name, Text: h.Entitlement.String() + " was taken away by hand"})
+		}
+	}
+	for _, e := range p.Entitlements {
+		held := slices.ContainsFunc(row.Holds, func(h access.Hold) bool { return h.Entitlement == e })
+		base := slices.ContainsFunc(row.Baseline, func(b access.Baseline) bool { return slices.Contains(b.HeldAs, e) })
+		if !held && !base {
+			out = append(out, access.Finding{Kind: "unexpected", Subject: p.Name, Text: e.String() + " stands on the target, and no hold asks for it"})
+		}
+	}
+	for _, f := range p.Foreign {
+		out = append(out, access.Finding{Kind: "foreign", Subject: p.Name, Text: f})
+	}
+	return out
+}
+
+const epochMemo = "epoch"
+
+// CheckEpoch compares the number that Temporal and the store both keep, and
+// moves both on. It says why the sweep may only report: the two differ, so one
+// of them was restored from a backup, and nobody has accepted that yet.
+func (c *Control) CheckEpoch(ctx context.Context) (reportOnly string, err error) {
+	c.epoch.Lock()
+	defer c.epoch.Unlock()
+	if reportOnly, err = c.Store.ReportOnly(ctx); err != nil || reportOnly != "" {
+		return reportOnly, err
+	}
+	ours, err := c.Store.Epoch(ctx)
+	if err != nil {
+		return "", err
+	}
+	theirs, err := c.temporalEpoch(ctx)
+	if err != nil {
+		return "", err
+	}
+	// Temporal's half is written first; a process that was stopped in between
+	// leaves it one ahead.
+	if theirs != ours && theirs != ours+1 {
+		why := fmt.Sprintf("the store is at epoch %d and Temporal at %d: one of them was restored from a backup (compare, then accept with: lapse restore accept --reason ...)", ours, theirs)
+		return why, c.Store.SetReportOnly(ctx, why)
+	}
+	return "", c.setEpoch(ctx, max(ours, theirs)+1)
+}
+
+// AcceptRestore lets the sweep act again, with both halves of the epoch moved
+// on together.
+func (c *Control) AcceptRestore(ctx context.Context) error {
+	c.epoch.Lock()
+	defer c.epoch.Unlock()
+	ours, err := c.Store.Epoch(ctx)
+	if err != nil {
+		return err
+	}
+	theirs, err := c.temporalEpoch(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.setEpoch(ctx, max(ours, theirs)+1); err != nil {
+		return err
+	}
+	return c.Store.SetReportOnly(ctx, "")
+}
+
+func (c *Control) setEpoch(ctx context.Context, n int64) error {
+	_, err := c.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: workflows.EpochID, TaskQueue: workflows.Queue, Memo: map[string]any{epochMemo: n},
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+	}, workflows.EpochType)
+	if err != nil {
+		return err
+	}
+	return c.Store.SetEpoch(ctx, n)
+}
+
+func (c *Control) temporalEpoch(ctx context.Context) (n int64, err error) {
+	d, err := c.Temporal.DescribeWorkflowExecution(ctx, workflows.EpochID, "")
+	if _, missing := errors.AsType[*serviceerror.NotFound](err); missing {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	p, ok := d.WorkflowExecutionInfo.Memo.GetFields()[epochMemo]
+	if !ok {
+		return 0, nil
+	}
+	return n, c.Data.FromPayload(p, &n)
+}

@@ -1,0 +1,114 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/activities"
+	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/codec"
+	"github.com/lapse-access/lapse/internal/config"
+	"github.com/lapse-access/lapse/internal/engine"
+	"github.com/lapse-access/lapse/internal/keys"
+	"github.com/lapse-access/lapse/internal/secrets"
+	"github.com/lapse-access/lapse/internal/store"
+)
+
+// Node is what the workers of one process share.
+type Node struct {
+	Store    *store.Store
+	Temporal client.Client
+	Kinds    integrations.Registry
+	// Secrets is the folder at which relative paths of secret files start.
+	Secrets string
+	Log     *slog.Logger
+}
+
+// Control makes the control activities. They need every key.
+func (n *Node) Control(ring *keys.Ring) *activities.Control {
+	data, _ := codec.New(ring.Codec)
+	return &activities.Control{
+		Store: n.Store, Temporal: n.Temporal, Data: data, Kinds: n.Kinds,
+		TicketKey: ring.TicketKey, PortalKey: ring.PortalPublic(), Log: n.Log,
+	}
+}
+
+// Connectors runs the workers of one or more connectors, which share their
+// integrations.
+type Connectors struct {
+	node      *Node
+	provision *activities.Provision
+
+	mu      sync.Mutex
+	running map[string]worker.Worker
+}
+
+// Connectors makes the connectors' side. It needs a connector's keys only.
+func (n *Node) Connectors(k *keys.Connector) *Connectors {
+	return &Connectors{node: n, running: map[string]worker.Worker{}, provision: &activities.Provision{
+		Instance: n.Store.Instance(), Kinds: n.Kinds, Secrets: secrets.New(n.Secrets),
+		TicketKey: k.TicketPublic, SealingKey: k.SealingPublic, PutCredential: n.Store.PutCredential, Log: n.Log,
+		Target: func(ctx context.Context, id string) (config.Integration, error) {
+			row, err := n.Store.Integration(ctx, id)
+			if errors.Is(err, store.ErrNotFound) {
+				err = access.Errorf(access.Invalid, "there is no integration %s", id)
+			}
+			return row.Integration, err
+		},
+	}}
+}
+
+// Start begins to poll for a connector; one that polls already is left alone.
+func (c *Connectors) Start(name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running[name] != nil {
+		return nil
+	}
+	w := Connector(c.node.Temporal, name, c.provision)
+	if err := w.Start(); err != nil {
+		return fmt.Errorf("starting connector %s: %w", name, err)
+	}
+	c.node.Log.Info("connector started", "connector", name)
+	c.running[name] = w
+	return nil
+}
+
+// Stop ends what is under way and closes the connections to the targets.
+func (c *Connectors) Stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, w := range c.running {
+		w.Stop()
+		delete(c.running, name)
+	}
+	c.provision.Close()
+}
+
+// Applied brings Temporal in line with the configuration in the store: the
+// schedules of every integration, and at once a sweep and a discovery of each,
+// so that nothing that was lost has to wait.
+func (n *Node) Applied(ctx context.Context) error {
+	all, err := n.Store.Integrations(ctx)
+	if err != nil {
+		return err
+	}
+	errs := []error{engine.EnsureSchedules(ctx, n.Temporal, all)}
+	for _, in := range all {
+		if in.Removed {
+			continue
+		}
+		_, err := engine.StartSweep(ctx, n.Temporal, access.SweepArgs{Integration: in.ID})
+		errs = append(errs, err)
+		_, err = engine.StartDiscovery(ctx, n.Temporal, in.ID)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
