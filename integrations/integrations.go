@@ -73,6 +73,15 @@ type CredentialSetter interface {
 	SetCredential(ctx context.Context, req CredentialRequest) (Credential, error)
 }
 
+// Maintainer is an integration that keeps things on the target that belong to
+// no single account, such as the roles that carry entitlements.
+type Maintainer interface {
+	// Maintain brings them up to date with what was made on the target since,
+	// and removes those that have been without use for a long time. It never
+	// changes who holds what, may run at any time, and says what it did.
+	Maintain(ctx context.Context) (notes []string, err error)
+}
+
 // GrantRequest asks for access. Everything in it was judged before.
 type GrantRequest struct {
 	Account access.Account

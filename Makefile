@@ -1,0 +1,43 @@
+# "make help" lists what there is to make.
+
+# The same flags everywhere, so that the Temporal server is compiled only once.
+export CGO_ENABLED := 0
+export GOFLAGS := -buildvcs=false
+GO ?= go
+export GO
+
+# The product, and the development command that carries the Temporal server.
+MODULES := . starter/dev
+TOOL := $(GO) tool -modfile=$(CURDIR)/internal/tools/go.mod
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: postgresql build ## start everything on this machine, with a database to try it on
+	@exec bin/lapse-dev
+
+.PHONY: build
+build: ## build bin/lapse and bin/lapse-dev
+	@mkdir -p bin
+	@deploy/dev/build.sh bin/lapse starter
+	@deploy/dev/build.sh bin/lapse-dev starter/dev
+
+.PHONY: postgresql
+postgresql: ## install a PostgreSQL server for the demonstration unless there is one
+	@deploy/dev/postgresql.sh
+
+.PHONY: test
+test: ## run all tests; CI=true makes a missing real server an error
+	@deploy/dev/postgresql.sh --both
+	@set -e; for module in $(MODULES); do (cd $$module && set -x && $(GO) vet ./... && $(GO) test ./...); done
+
+.PHONY: lint
+lint: ## run the static checks
+	@set -e; for module in $(MODULES); do (cd $$module && set -x && $(GO) vet ./... && $(TOOL) staticcheck ./...); done
+	$(TOOL) workflowcheck -config internal/tools/workflowcheck.yaml ./...
+
+.PHONY: clean
+clean: ## remove what was built; the data stays
+	rm -rf bin

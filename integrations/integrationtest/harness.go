@@ -1,0 +1,242 @@
+package integrationtest
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/integrations"
+)
+
+// Harness is a kind on one target, as the cases use it.
+type Harness struct {
+	Kind   integrations.Kind
+	Target integrations.Target
+
+	// Person makes somebody new, known to the target where it must be, and
+	// with the account's name where it is not Lapse's to choose.
+	Person func(t T) access.Account
+
+	// Chains are lists of entitlements, each of which covers those before it:
+	// read_only, read_write; or a table, its schema, its database.
+	Chains [][]access.Entitlement
+	// Apart are two that have nothing to do with each other.
+	Apart [2]access.Entitlement
+	// Absent are on resources that do not exist, one of each type if possible.
+	Absent []access.Entitlement
+	// Hostile are on resources whose names want to break out of a statement,
+	// an expression or a path.
+	Hostile []access.Entitlement
+	// Existing is one that somebody can give by hand, zero when there is none.
+	Existing access.Entitlement
+
+	// Canaries are the secrets of Target, which must never come out.
+	Canaries []string
+	// Wrong is Target with a connector's credential that does not hold.
+	Wrong func() integrations.Target
+
+	// Address is where Target is reached, HOST:PORT, and Via the target as
+	// reached at another address; Via is nil when no proxy can stand between.
+	Address string
+	Via     func(address string) integrations.Target
+
+	// Sequenced is true when the target's mark holds the operation's number.
+	Sequenced bool
+
+	// Observer looks at the target, and never asks the integration. It may
+	// offer more by having the methods of the other observers.
+	Observer Observer
+
+	mu   sync.Mutex
+	seen bytes.Buffer // all that came out: results, errors, logs
+	more []string     // secrets made by the cases, to be searched for too
+}
+
+// Observer tells what an account can do.
+type Observer interface {
+	// Can tries on the target what the entitlement is about, with the powers of
+	// the account and nobody else's. It says no for an account that does not
+	// exist. What a weaker entitlement of a chain also gives is not enough.
+	Can(t T, a access.Account, e access.Entitlement) bool
+}
+
+// LoginObserver tries credentials.
+type LoginObserver interface {
+	// CanLogin tries to log in as a person would, by a connection of its own.
+	CanLogin(t T, c integrations.Credential) bool
+}
+
+// SessionObserver opens sessions of a person.
+type SessionObserver interface {
+	// Open logs in and makes sessions of every sort that may try to outlive a
+	// revoke: idle, busy, in a transaction, with another identity. They are
+	// named after their sort.
+	Open(t T, c integrations.Credential, held access.Entitlement) map[string]Session
+}
+
+// Session is an open session.
+type Session interface {
+	// Alive tries whether the session still works.
+	Alive() bool
+}
+
+// HandObserver does what administrators of the target do by hand.
+type HandObserver interface {
+	// Give gives Harness.Existing to an account that exists on the target.
+	Give(t T, a access.Account)
+	// Given tells whether the account still has what Give gave.
+	Given(t T, a access.Account) bool
+}
+
+// PrincipalObserver looks at accounts as such, where Lapse makes them.
+type PrincipalObserver interface {
+	// Exists tells whether there is a principal of that name.
+	Exists(t T, name string) bool
+	// Plant makes a principal of that name that is not Lapse's.
+	Plant(t T, name string)
+	// Untouched tells whether the planted principal is exactly as it was.
+	Untouched(t T, name string) bool
+}
+
+// OwnerObserver makes accounts own things.
+type OwnerObserver interface {
+	// Own makes something that belongs to the account and has content.
+	Own(t T, a access.Account)
+	// Kept tells whether it and its content are still there, and belong to
+	// nobody who could use them: not to the connector either.
+	Kept(t T, a access.Account) bool
+}
+
+// ExpiryObserver reads when the target itself will end the access.
+type ExpiryObserver interface {
+	Expiry(t T, a access.Account) time.Time
+}
+
+// Forgetter removes what an integration keeps on the target for an entitlement
+// beside the accounts, such as a role, so that the next grant makes it anew.
+// Nobody holds the entitlement then.
+type Forgetter interface {
+	Forget(t T, e access.Entitlement)
+}
+
+// Accepter accepts what is pending, as the person would.
+type Accepter interface {
+	Accept(t T, a access.Account, e access.Entry)
+}
+
+// Capability is something that not every kind can do.
+type Capability string
+
+// The capabilities that cases name.
+const (
+	Credentials  Capability = "credentials of Lapse's making"
+	Sessions     Capability = "sessions that can be ended"
+	ByHand       Capability = "access that can be given by hand"
+	Principals   Capability = "accounts of Lapse's making"
+	Ownership    Capability = "accounts that own things"
+	NativeExpiry Capability = "expiry on the target"
+	Sequence     Capability = "a mark that holds the sequence"
+	Wire         Capability = "a connection that a proxy can cut"
+	HostileNames Capability = "resources with names of one's choice"
+)
+
+func (h *Harness) has(c Capability) bool {
+	var ok bool
+	switch c {
+	case Credentials:
+		_, ok = h.Observer.(LoginObserver)
+	case Sessions:
+		_, ok = h.Observer.(SessionObserver)
+	case ByHand:
+		_, ok = h.Observer.(HandObserver)
+		ok = ok && h.Existing.Permission != ""
+	case Principals:
+		_, ok = h.Observer.(PrincipalObserver)
+	case Ownership:
+		_, ok = h.Observer.(OwnerObserver)
+	case NativeExpiry:
+		_, ok = h.Observer.(ExpiryObserver)
+	case Sequence:
+		ok = h.Sequenced
+	case Wire:
+		ok = h.Via != nil
+	case HostileNames:
+		ok = len(h.Hostile) > 0
+	}
+	return ok
+}
+
+// process stands for one connector process: an integration made anew from the
+// stored configuration.
+type process struct {
+	integrations.Integration
+	h *Harness
+}
+
+// start makes a process on the harness's own target.
+func (h *Harness) start(t T) *process { return h.startOn(t, h.Target) }
+
+func (h *Harness) startOn(t T, target integrations.Target) *process {
+	t.Helper()
+	target.Log = slog.New(slog.NewTextHandler(sink{h}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	i, err := h.Kind.New(target)
+	h.note(err)
+	if err != nil {
+		t.Fatalf("making the integration: %v", err)
+	}
+	t.Cleanup(func() { i.Close() })
+	return &process{i, h}
+}
+
+// sink takes what the integration logs.
+type sink struct{ h *Harness }
+
+func (s sink) Write(b []byte) (int, error) {
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	return s.h.seen.Write(b)
+}
+
+// note keeps what came out of an operation, in every form in which it may be
+// printed, for the search for secrets.
+func (h *Harness) note(values ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, v := range values {
+		fmt.Fprintf(&h.seen, "%v %+v %#v\n", v, v, v)
+		err, _ := v.(error)
+		for err != nil {
+			fmt.Fprintf(&h.seen, "%v\n", err)
+			u, ok := err.(interface{ Unwrap() error })
+			if !ok {
+				break
+			}
+			err = u.Unwrap()
+		}
+	}
+}
+
+// secret adds a secret to those that must not come out.
+func (h *Harness) secret(s integrations.Secret) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.more = append(h.more, s.Reveal())
+}
+
+// searchCanaries looks for secrets in all that came out so far.
+func (h *Harness) searchCanaries(t T) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := h.seen.String()
+	for _, secret := range append(h.more, h.Canaries...) {
+		if secret != "" && strings.Contains(out, secret) {
+			t.Errorf("a secret came out: it is in a result, an error or a log")
+		}
+	}
+	h.seen.Reset()
+}

@@ -1,0 +1,232 @@
+package postgresql
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/lapse-access/lapse/access"
+)
+
+// pageSize bounds what one page reads of roles and tables.
+const pageSize = 500
+
+// cursor is where discovery goes on: among the roles, then database by
+// database, each with its schemas and then its tables.
+type cursor struct {
+	Step     string    `json:"step"`
+	Database string    `json:"database,omitempty"`
+	After    [2]string `json:"after"` // role, or schema and table
+	Count    int       `json:"count"` // of the resources before
+}
+
+const (
+	stepRoles   = "roles"
+	stepSchemas = "schemas"
+	stepTables  = "tables"
+)
+
+func (c cursor) String() string {
+	text, _ := json.Marshal(c) // strings and a number cannot fail
+	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+func readCursor(s string) (c cursor, err error) {
+	if s == "" {
+		return cursor{Step: stepRoles}, nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(s)
+	if err == nil {
+		err = json.Unmarshal(text, &c)
+	}
+	if err != nil || !slices.Contains([]string{stepRoles, stepSchemas, stepTables}, c.Step) {
+		return c, access.Errorf(access.Invalid, "discovery cannot go on from %q", s).WithRemedy("begin again without a cursor")
+	}
+	return c, nil
+}
+
+// Discover reads roles, then for each database the database itself with its
+// schemas, then its tables, page by page.
+func (i *integration) Discover(ctx context.Context, from string) (page access.Page, err error) {
+	c, err := readCursor(from)
+	if err != nil {
+		return page, err
+	}
+	err = i.reading(ctx, func(ctx context.Context, s *session) error {
+		page, err = s.discover(ctx, c)
+		return err
+	})
+	return page, err
+}
+
+func (s *session) discover(ctx context.Context, c cursor) (page access.Page, err error) {
+	var found []access.Found
+	next := c
+	if c.Step == stepRoles {
+		found, next.After, err = s.discoverRoles(ctx, c.After[0])
+	} else {
+		found, next.After, err = s.discoverIn(ctx, c)
+	}
+	if err != nil && (c.Step == stepRoles || ctx.Err() != nil) {
+		return page, err
+	}
+	if err != nil {
+		page.Warnings = append(page.Warnings, fmt.Sprintf("database %s is left out: %v", c.Database, err))
+	}
+	for _, f := range found {
+		if !s.i.offers(f.Resource) || len(f.Permissions) == 0 {
+			continue
+		}
+		if next.Count == s.i.config.MaxResources {
+			page.Warnings = append(page.Warnings, fmt.Sprintf("discovery stopped after %d resources: raise max_resources, or narrow include and exclude", next.Count))
+			return page, nil
+		}
+		page.Resources = append(page.Resources, f)
+		next.Count++
+	}
+	if next.After == ([2]string{}) {
+		if c.Step == stepSchemas && err == nil {
+			next.Step = stepTables
+		} else if next.Step, next.Database, err = s.nextDatabase(ctx, c); err != nil || next.Step == "" {
+			return page, err
+		}
+	}
+	page.Next = next.String()
+	return page, nil
+}
+
+// nextDatabase is the first readable database after the cursor's; the step is
+// empty when there is none.
+func (s *session) nextDatabase(ctx context.Context, c cursor) (step, name string, err error) {
+	rows, err := ask[databaseRow](ctx, s.conn, databasesSQL)
+	if err != nil {
+		return "", "", during("reading the databases", err)
+	}
+	for _, d := range rows {
+		if d.Mine && (c.Step == stepRoles || d.Name > c.Database) {
+			return stepSchemas, d.Name, nil
+		}
+	}
+	return "", "", nil
+}
+
+// discoverRoles reads a page of the customer's roles; after is where the next
+// one begins, empty at the end.
+func (s *session) discoverRoles(ctx context.Context, from string) (found []access.Found, after [2]string, err error) {
+	rows, err := ask[roleRow](ctx, s.conn, roleSQL, nil, dangerous, from, pageSize)
+	if err != nil {
+		return nil, after, during("reading the roles", err)
+	}
+	for _, r := range rows {
+		if r.Mine && s.i.refuses(r) == nil {
+			found = append(found, access.Found{
+				Resource: access.NewResource(typeRole, r.Name), Permissions: []string{member}, Tags: tags(r.Comment)})
+		}
+	}
+	if len(rows) == pageSize {
+		after[0] = rows[len(rows)-1].Name
+	}
+	return found, after, nil
+}
+
+func (s *session) discoverIn(ctx context.Context, c cursor) (found []access.Found, after [2]string, err error) {
+	db, err := s.database(ctx, c.Database)
+	if err != nil {
+		return nil, after, err
+	}
+	levels := s.levelsJSON()
+	if c.Step == stepSchemas {
+		rows, err := ask[schemaRow](ctx, db, schemasSQL, levels)
+		if err != nil {
+			return nil, after, during("reading the schemas", err)
+		}
+		for _, r := range rows {
+			resource := access.NewResource(typeDatabase, c.Database)
+			if r.Name != "" {
+				resource = access.NewResource(typeSchema, c.Database, r.Name)
+			}
+			found = append(found, access.Found{Resource: resource, Permissions: r.Permissions, Tags: tags(r.Comment)})
+		}
+		return found, after, nil
+	}
+	rows, err := ask[tableRow](ctx, db, tablesSQL, levels, c.After[0], c.After[1], pageSize)
+	if err != nil {
+		return nil, after, during("reading the tables", err)
+	}
+	for _, r := range rows {
+		found = append(found, access.Found{
+			Resource: access.NewResource(typeTable, c.Database, r.Schema, r.Name), Permissions: r.Permissions, Tags: tags(r.Comment)})
+	}
+	if len(rows) == pageSize {
+		after = [2]string{rows[pageSize-1].Schema, rows[pageSize-1].Name}
+	}
+	return found, after, nil
+}
+
+// levelsJSON is the permissions and their privileges on this version, as the
+// queries take them.
+func (s *session) levelsJSON() string {
+	type level struct {
+		Rank     int      `json:"rank"`
+		Name     string   `json:"name"`
+		Database []string `json:"database"`
+		Schema   []string `json:"schema"`
+		Table    []string `json:"table"`
+		Sequence []string `json:"sequence"`
+		Routine  []string `json:"routine"`
+	}
+	var all []level
+	for rank, name := range []string{readOnly, readWrite, admin} {
+		t := target{Entitlement: access.Entitlement{Resource: access.Resource{Type: typeDatabase}, Permission: name}}
+		p := t.wants(s.server.Version)
+		all = append(all, level{rank, name, p.database, p.schema, p.table, p.sequence, nonNil(p.routine)})
+	}
+	text, _ := json.Marshal(all) // strings cannot fail
+	return string(text)
+}
+
+var tagPattern = regexp.MustCompile(`^([A-Za-z][\w.-]*)=(\S+)$`)
+
+// tags reads the words key=value of a comment, between spaces or commas.
+func tags(comment string) map[string]string {
+	var out map[string]string
+	for _, word := range strings.FieldsFunc(comment, func(r rune) bool { return r == ',' || r == ';' || r == ' ' || r == '\t' || r == '\n' }) {
+		if m := tagPattern.FindStringSubmatch(word); m != nil {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[m[1]] = m[2]
+		}
+	}
+	return out
+}
+
+// offers is false for resources that the configuration leaves out.
+func (i *integration) offers(r access.Resource) bool {
+	matches := func(pattern string) bool { return access.MatchResource(pattern, r) }
+	return (len(i.config.Include) == 0 || slices.ContainsFunc(i.config.Include, matches)) &&
+		!slices.ContainsFunc(i.config.Exclude, matches)
+}
+
+// refuses says why a role cannot be requested: it is Lapse's own, it is
+// somebody's login, or a member would come by powers over the whole server.
+func (i *integration) refuses(r roleRow) error {
+	if strings.HasPrefix(r.Comment, markPrefix) {
+		return access.Errorf(access.Invalid, "role %s is Lapse's own", r.Name)
+	}
+	if slices.Contains(i.config.AllowRoles, r.Name) {
+		return nil
+	}
+	remedy := fmt.Sprintf("list it in allow_roles if it shall be requested all the same: allow_roles: [%q]", r.Name)
+	if r.CanLogin {
+		return access.Errorf(access.Invalid, "role %s is a login", r.Name).WithRemedy("%s", remedy)
+	}
+	if len(r.Powers) > 0 {
+		return access.Errorf(access.Invalid, "role %s gives powers over the whole server (%s)", r.Name, strings.Join(r.Powers, ", ")).WithRemedy("%s", remedy)
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package postgresql
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/lapse-access/lapse/access"
+)
+
+// idleAge is how long an entitlement role stays after it was last in use.
+const idleAge = 7 * 24 * time.Hour
+
+// Maintain gives the entitlement roles that are in use what owners who are new
+// have made, and drops those that nobody has had for a week.
+func (i *integration) Maintain(ctx context.Context) (notes []string, err error) {
+	var errs []error
+	for after := ""; ; {
+		var roles []ownRole
+		err := i.reading(ctx, func(ctx context.Context, s *session) error {
+			roles, err = s.marked(ctx, after, pageSize)
+			return err
+		})
+		if err != nil {
+			return notes, access.Worst(append(errs, err)...)
+		}
+		for _, r := range roles {
+			if r.mark.Kind != kindEntitlement || r.mark.Entitlement == nil {
+				continue
+			}
+			var said []string
+			err := i.inTurn(ctx, func(ctx context.Context, s *session) error {
+				said, err = s.maintain(ctx, *r.mark.Entitlement)
+				return err
+			})
+			notes, errs = append(notes, said...), append(errs, err)
+		}
+		if len(roles) < pageSize {
+			return notes, access.Worst(errs...)
+		}
+		after = roles[pageSize-1].Name
+	}
+}
+
+// maintain looks at one entitlement role, again now that it has the turn.
+func (s *session) maintain(ctx context.Context, e access.Entitlement) (notes []string, err error) {
+	t, err := s.i.parse(e)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.plan(ctx, t, time.Now())
+	missing := access.KindOf(err) == access.ResourceMissing
+	switch {
+	case err != nil && !missing:
+		return nil, err
+	case !p.exists:
+		return nil, nil
+	case p.members == 0 && (missing || time.Since(p.applied) > idleAge):
+		return s.dropRole(ctx, p)
+	case missing:
+		return []string{fmt.Sprintf("%d accounts hold %s, which is not there any more", p.members, e)}, nil
+	case p.members == 0:
+		return nil, nil
+	}
+	if err := s.define(ctx, p); err != nil {
+		return p.notes, err
+	}
+	return p.notes, during("marking role "+p.role, s.exec(ctx, s.entitlementMark(p, time.Now().UTC().Truncate(time.Second))))
+}
+
+// dropRole drops an entitlement role without members, unless it owns things.
+func (s *session) dropRole(ctx context.Context, p plan) (notes []string, err error) {
+	needed, err := s.release(ctx, p.role, p.oid)
+	if err != nil {
+		return nil, err
+	}
+	if len(needed) > 0 {
+		return []string{fmt.Sprintf("role %s is not in use and is kept: %s", p.role, needed[0])}, nil
+	}
+	return []string{"dropped role " + p.role + ", which nobody has had for a while: " + p.Entitlement.String()},
+		during("dropping role "+p.role, s.exec(ctx, ddl("DROP ROLE IF EXISTS ?", ident(p.role))))
+}

@@ -1,0 +1,275 @@
+// Package api is the JSON of Lapse's REST API: what the portal answers and the
+// command line reads. Times are RFC 3339 in UTC, durations are written as in
+// "1h30m", integrations go by name and people by e-mail address.
+package api
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/internal/config"
+	"github.com/lapse-access/lapse/internal/spec"
+)
+
+// Prefix is the path under which every operation is found.
+const Prefix = "/api/v1"
+
+// Headers with a meaning of their own.
+const (
+	// HeaderAs names the person in dev, where nobody proves who they are.
+	HeaderAs = "Lapse-As"
+	// HeaderIdempotencyKey makes a request that is sent twice count once.
+	HeaderIdempotencyKey = "Idempotency-Key"
+)
+
+// Want is one entitlement that somebody asks for.
+type Want struct {
+	Integration string `json:"integration" doc:"name of the integration" example:"prod-pg" minLength:"1"`
+	Resource    string `json:"resource" doc:"resource as TYPE:PATH" example:"schema:shop/public" minLength:"1"`
+	Permission  string `json:"permission" doc:"permission on the resource" example:"read_only" minLength:"1"`
+}
+
+// NewRequest asks for access.
+type NewRequest struct {
+	Wants  []Want `json:"wants" doc:"what is asked for" minItems:"1" maxItems:"50"`
+	For    string `json:"for" doc:"how long, from the moment it is usable" example:"1h" minLength:"1"`
+	Reason string `json:"reason" doc:"why; shown to those who decide, and kept in the audit trail" minLength:"1" maxLength:"1000"`
+}
+
+// Decide approves or denies a request.
+type Decide struct {
+	Verdict access.Verdict `json:"verdict" doc:"approve or deny" enum:"approve,deny"`
+	Reason  string         `json:"reason,omitempty" doc:"why; kept in the audit trail" maxLength:"1000"`
+}
+
+// Extend asks for access to last longer.
+type Extend struct {
+	By string `json:"by" doc:"how much longer" example:"30m" minLength:"1"`
+}
+
+// Why is the reason of a release, a revoke, or an acceptance.
+type Why struct {
+	Reason string `json:"reason,omitempty" doc:"why; kept in the audit trail" maxLength:"1000"`
+}
+
+// NewCredential asks for the credential of an account.
+type NewCredential struct {
+	New         bool   `json:"new,omitempty" doc:"true makes another credential; the old one stops working"`
+	Integration string `json:"integration,omitempty" doc:"which integration, where the request has more than one"`
+}
+
+// Request is an access request and how it stands.
+type Request struct {
+	ID     string       `json:"id"`
+	State  access.State `json:"state"`
+	Person string       `json:"person" doc:"e-mail address of the requester"`
+	Reason string       `json:"reason"`
+	// Why is what ended the decision phase, in words.
+	Why       string          `json:"why,omitempty" doc:"what ended the wait for a decision"`
+	Flow      string          `json:"flow" doc:"access flow that admitted it"`
+	Duration  access.Duration `json:"duration"`
+	CreatedAt time.Time       `json:"created_at"`
+	ExpiresAt time.Time       `json:"expires_at" doc:"until when somebody has to decide"`
+	Approvers []string        `json:"approvers" doc:"who may decide now"`
+	Holds     []Hold          `json:"holds"`
+	Decisions []Decision      `json:"decisions" doc:"left empty in lists"`
+	Events    []Event         `json:"events" doc:"left empty in lists"`
+	// Note is what the caller should know beside it.
+	Note string `json:"note,omitempty"`
+}
+
+// Hold is one entitlement of a request.
+type Hold struct {
+	ID             string       `json:"id"`
+	Integration    string       `json:"integration"`
+	Resource       string       `json:"resource"`
+	Permission     string       `json:"permission"`
+	State          access.State `json:"state"`
+	StartsAt       *time.Time   `json:"starts_at" doc:"since when it is usable"`
+	EndsAt         *time.Time   `json:"ends_at" doc:"when it must be gone"`
+	OverdueSeconds int64        `json:"overdue_seconds" doc:"how long it is past its end and not proven gone"`
+	Error          string       `json:"error,omitempty"`
+	Evidence       HoldEvidence `json:"evidence"`
+}
+
+// HoldEvidence is what was read on the target.
+type HoldEvidence struct {
+	Grant  *access.Evidence `json:"grant"`
+	Revoke *access.Evidence `json:"revoke"`
+}
+
+// Decision is what somebody decided.
+type Decision struct {
+	By      string         `json:"by" doc:"e-mail address"`
+	Verdict access.Verdict `json:"verdict"`
+	Reason  string         `json:"reason"`
+	At      time.Time      `json:"at"`
+}
+
+// Event is one entry of the audit trail.
+type Event struct {
+	Seq         int64           `json:"seq"`
+	At          time.Time       `json:"at"`
+	Kind        string          `json:"kind"`
+	Actor       string          `json:"actor,omitempty" doc:"e-mail address, or lapse"`
+	RequestID   string          `json:"request_id,omitempty"`
+	HoldID      string          `json:"hold_id,omitempty"`
+	AccountID   string          `json:"account_id,omitempty"`
+	Integration string          `json:"integration,omitempty"`
+	Text        string          `json:"text"`
+	Data        json.RawMessage `json:"data,omitempty"`
+	Hash        string          `json:"hash"`
+}
+
+// Requests is a list of requests, newest first.
+type Requests struct {
+	Requests []Request `json:"requests"`
+}
+
+// Credential is what a person needs to use an account. It is shown once.
+type Credential struct {
+	Username string            `json:"username"`
+	Password string            `json:"password"`
+	Command  string            `json:"command" doc:"ready for a terminal, without the password"`
+	Details  map[string]string `json:"details"`
+}
+
+// Applied is what applying a file did, or would do.
+type Applied struct {
+	Version int64 `json:"version" doc:"version of the configuration that is in force"`
+	DryRun  bool  `json:"dry_run"`
+	// Changes is empty when the file says what is in force already.
+	Changes  []config.Line `json:"changes"`
+	Warnings []spec.Fault  `json:"warnings,omitempty"`
+}
+
+// Config is the configuration in force.
+type Config struct {
+	Version int64           `json:"version"`
+	Config  json.RawMessage `json:"config"`
+}
+
+// Integration is one target system.
+type Integration struct {
+	Name      string           `json:"name"`
+	Kind      string           `json:"kind"`
+	Title     string           `json:"title,omitempty" doc:"the kind as its vendor writes it"`
+	Connector string           `json:"connector"`
+	Sessions  string           `json:"sessions,omitempty" doc:"what a revoke does to open sessions"`
+	Types     []string         `json:"resource_types"`
+	Owner     bool             `json:"owner" doc:"whether the caller may check, discover and sweep it"`
+	Findings  []access.Finding `json:"findings,omitempty" doc:"what the newest sweep found; for its owners"`
+}
+
+// Integrations is the list of integrations, by name.
+type Integrations struct {
+	Integrations []Integration `json:"integrations"`
+}
+
+// Resources is a part of an integration's catalog.
+type Resources struct {
+	Resources []Resource `json:"resources"`
+	// Next begins the next page; empty at the end.
+	Next string `json:"next,omitempty"`
+}
+
+// Resource is something that can be asked for.
+type Resource struct {
+	Resource    string            `json:"resource" doc:"as TYPE:PATH"`
+	Permissions []string          `json:"permissions"`
+	Tags        map[string]string `json:"tags,omitempty"`
+}
+
+// Check is what a preflight found.
+type Check struct {
+	Integration string             `json:"integration"`
+	OK          bool               `json:"ok" doc:"every item that is not optional is met"`
+	Server      string             `json:"server" doc:"product and version"`
+	Items       []access.CheckItem `json:"items"`
+}
+
+// SweepArgs says what a sweep may do.
+type SweepArgs struct {
+	Repair bool `json:"repair,omitempty" doc:"true deletes what carries our mark and stands in no row"`
+}
+
+// Sweep is what a sweep found.
+type Sweep struct {
+	Integration string           `json:"integration"`
+	At          time.Time        `json:"at"`
+	ReportOnly  string           `json:"report_only,omitempty" doc:"why nothing is repaired"`
+	Findings    []access.Finding `json:"findings"`
+}
+
+// Audit is what a walk over the audit trail found.
+type Audit struct {
+	OK     bool         `json:"ok"`
+	Events int64        `json:"events"`
+	Head   string       `json:"head" doc:"hash of the newest event; kept elsewhere it proves later that nothing before it changed"`
+	Faults []AuditFault `json:"faults"`
+}
+
+// AuditFault is one place where the audit trail is not as it was written.
+type AuditFault struct {
+	Seq  int64  `json:"seq,omitempty"`
+	Text string `json:"text"`
+}
+
+// Events is a part of the audit trail, oldest first.
+type Events struct {
+	Events []Event `json:"events"`
+	// Next begins the next page; 0 at the end.
+	Next int64 `json:"next,omitempty"`
+}
+
+// Restored says how the installation stands after an accepted restore.
+type Restored struct {
+	Accepted bool   `json:"accepted" doc:"false when there was nothing to accept"`
+	Was      string `json:"was,omitempty" doc:"why the sweep only reported"`
+}
+
+// Health says what works.
+type Health struct {
+	Store      string `json:"store" enum:"ok,failing"`
+	Temporal   string `json:"temporal" enum:"ok,unreachable"`
+	ReportOnly string `json:"report_only,omitempty" doc:"why the sweep only reports"`
+}
+
+// Problem is an error, as RFC 9457 wants it. It never repeats what was sent.
+type Problem struct {
+	Type   string `json:"type,omitempty" doc:"always about:blank"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty" doc:"what is wrong"`
+	Hint   string `json:"hint,omitempty" doc:"what to do"`
+	// Errors are the places in a body or query that are not as they should be.
+	Errors []Wrong `json:"errors,omitempty"`
+	// Faults are those of a configuration file.
+	Faults []spec.Fault `json:"faults,omitempty"`
+}
+
+// Wrong is one place in what was sent.
+type Wrong struct {
+	Location string `json:"location,omitempty" example:"body.wants[0].resource"`
+	Message  string `json:"message"`
+}
+
+// Error is the detail, or the title where there is none.
+func (p *Problem) Error() string {
+	if p.Detail != "" {
+		return p.Detail
+	}
+	return p.Title
+}
+
+// GetStatus is the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType marks the JSON as a problem.
+func (p *Problem) ContentType(ct string) string {
+	if ct == "application/json" {
+		return "application/problem+json"
+	}
+	return ct
+}

@@ -1,0 +1,113 @@
+package portal
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"go.temporal.io/sdk/client"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/internal/store"
+	"github.com/lapse-access/lapse/portal/api"
+)
+
+func (p *Portal) registerAudit(to huma.API) {
+	tags := []string{"audit"}
+	register(p, to, huma.Operation{OperationID: "verify-audit", Method: http.MethodGet, Path: "/audit/verify", Tags: tags,
+		Summary: "Walk the audit trail and find what was changed, taken out or put in"}, p.verifyAudit)
+	register(p, to, huma.Operation{OperationID: "list-events", Method: http.MethodGet, Path: "/audit/events", Tags: tags,
+		Summary: "List the audit trail, oldest first"}, p.listEvents)
+	register(p, to, huma.Operation{OperationID: "accept-restore", Method: http.MethodPost, Path: "/restore/accept", Tags: tags,
+		Summary: "After a restore of Lapse's or Temporal's data: let the sweep act again"}, p.acceptRestore)
+}
+
+// headCall names a head from before.
+type headCall struct {
+	Head string `query:"head" doc:"hash of an event that must be there" pattern:"^[0-9a-f]{64}$"`
+}
+
+func (p *Portal) verifyAudit(ctx context.Context, c *caller, in *headCall) (out api.Audit, err error) {
+	if err := c.mustAdminister(); err != nil {
+		return out, err
+	}
+	report, err := p.Store.VerifyAudit(ctx, in.Head)
+	out = api.Audit{OK: report.OK(), Events: report.Events, Head: report.Head, Faults: []api.AuditFault{}}
+	for _, f := range report.Faults {
+		out.Faults = append(out.Faults, api.AuditFault{Seq: f.Seq, Text: f.Text})
+	}
+	return out, err
+}
+
+// eventFilter selects a part of the audit trail.
+type eventFilter struct {
+	Request string `query:"request" doc:"only events of this request"`
+	After   int64  `query:"after" doc:"next of the page before" minimum:"0"`
+	Limit   int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+}
+
+func (p *Portal) listEvents(ctx context.Context, c *caller, in *eventFilter) (out api.Events, err error) {
+	if err := c.mustAdminister(); err != nil {
+		return out, err
+	}
+	rows, err := p.Store.Events(ctx, store.EventFilter{RequestID: in.Request, After: in.After, Limit: in.Limit})
+	out.Events = []api.Event{}
+	for _, e := range rows {
+		out.Events = append(out.Events, c.event(e))
+	}
+	if len(rows) == in.Limit {
+		out.Next = rows[len(rows)-1].Seq
+	}
+	return out, err
+}
+
+// acceptCall says why a restore is accepted.
+type acceptCall struct{ Body api.Why }
+
+func (p *Portal) acceptRestore(ctx context.Context, c *caller, in *acceptCall) (out api.Restored, err error) {
+	if err := c.mustAdminister(); err != nil {
+		return out, err
+	}
+	reason := strings.TrimSpace(in.Body.Reason)
+	if reason == "" {
+		return out, wrongs("", api.Wrong{Location: "body.reason", Message: "say what was compared, and why it is right to go on"})
+	}
+	if out.Was, err = p.Store.ReportOnly(ctx); err != nil || out.Was == "" {
+		return out, err
+	}
+	// The word comes before the deed: what follows from it is on record.
+	err = p.Store.Append(ctx, access.Event{Key: "restore/" + access.NewID("acc"), Kind: "restore.accepted", At: c.now.UTC(), Actor: c.ID, Text: c.Email + " accepts the restore: " + reason})
+	if err == nil {
+		err = p.AcceptRestore(ctx)
+	}
+	out.Accepted = err == nil
+	return out, err
+}
+
+// healthTimeout bounds the question whether Temporal is there.
+const healthTimeout = 3 * time.Second
+
+// registerHealth adds the one operation that needs no caller.
+func (p *Portal) registerHealth(to huma.API) {
+	type output struct {
+		Status int
+		Body   api.Health
+	}
+	huma.Register(to, huma.Operation{OperationID: "health", Method: http.MethodGet, Path: api.Prefix + "/health", Summary: "Say what works"},
+		func(ctx context.Context, _ *nothing) (*output, error) {
+			out := &output{Status: http.StatusOK, Body: api.Health{Store: "ok", Temporal: "ok"}}
+			why, err := p.Store.ReportOnly(ctx)
+			out.Body.ReportOnly = why
+			if err != nil {
+				out.Status, out.Body.Store = http.StatusServiceUnavailable, "failing"
+			}
+			ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+			defer cancel()
+			if _, err := p.Temporal.CheckHealth(ctx, &client.CheckHealthRequest{}); err != nil {
+				out.Body.Temporal = "unreachable"
+			}
+			return out, nil
+		})
+}

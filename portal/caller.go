@@ -1,0 +1,163 @@
+package portal
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/internal/config"
+	"github.com/lapse-access/lapse/internal/store"
+)
+
+// caller is who calls, and what is needed to judge what they may see and do,
+// read once for each call.
+type caller struct {
+	access.Person
+	store *store.Store
+	now   time.Time
+
+	version      int64 // of the configuration; 0 before the first
+	config       config.Config
+	people       []access.Person
+	integrations []store.IntegrationRow // removed ones too
+	configs      map[int64]config.Config
+}
+
+func (p *Portal) caller(ctx context.Context, who access.Person) (*caller, error) {
+	c := &caller{Person: who, store: p.Store, now: p.Store.Now(), configs: map[int64]config.Config{}}
+	var err error
+	if c.version, c.config, err = p.Store.Config(ctx); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	if c.people, err = p.Store.People(ctx); err != nil {
+		return nil, err
+	}
+	c.integrations, err = p.Store.Integrations(ctx)
+	return c, err
+}
+
+func (c *caller) administrator() bool { return c.config.Administrators.Holds(c.Person) }
+
+// mustAdminister is the error for those who are no administrators.
+func (c *caller) mustAdminister() error {
+	if c.administrator() {
+		return nil
+	}
+	return problem(http.StatusForbidden, "ask one of the administrators that the configuration names", "only an administrator may do this")
+}
+
+// owns reports whether the caller may check, discover and sweep an integration.
+func (c *caller) owns(in store.IntegrationRow) bool {
+	return c.administrator() || in.IntegrationOwner != nil && in.IntegrationOwner.Is(c.Person)
+}
+
+// email names a person by id; other words, such as lapse, stay what they are.
+func (c *caller) email(id string) string {
+	if i := slices.IndexFunc(c.people, func(p access.Person) bool { return p.ID == id }); i >= 0 {
+		return c.people[i].Email
+	}
+	return id
+}
+
+// integrationName names an integration by id.
+func (c *caller) integrationName(id string) string {
+	if in, ok := c.integrationByID(id); ok {
+		return in.Name
+	}
+	return id
+}
+
+func (c *caller) integrationByID(id string) (in store.IntegrationRow, ok bool) {
+	if i := slices.IndexFunc(c.integrations, func(r store.IntegrationRow) bool { return r.ID == id }); i >= 0 {
+		return c.integrations[i], true
+	}
+	return in, false
+}
+
+// integration finds one that is configured now.
+func (c *caller) integration(name string) (in store.IntegrationRow, ok bool) {
+	i := slices.IndexFunc(c.integrations, func(r store.IntegrationRow) bool { return r.Name == name && !r.Removed })
+	if i < 0 {
+		return in, false
+	}
+	return c.integrations[i], true
+}
+
+// names of the integrations that are configured now.
+func (c *caller) names() []string {
+	var names []string
+	for _, in := range c.integrations {
+		if !in.Removed {
+			names = append(names, in.Name)
+		}
+	}
+	return names
+}
+
+// flow is the access flow of a request, as it was when the request was made;
+// one without approvers when it cannot be found.
+func (c *caller) flow(ctx context.Context, r access.Request) (f access.Flow, err error) {
+	cfg, ok := c.configs[r.FlowVersion]
+	if !ok {
+		if cfg, err = c.store.ConfigAt(ctx, r.FlowVersion); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return f, err
+		}
+		c.configs[r.FlowVersion] = cfg
+	}
+	if i := slices.IndexFunc(cfg.AccessFlows, func(f access.Flow) bool { return f.Name == r.Flow }); i >= 0 {
+		f = cfg.AccessFlows[i]
+	}
+	return f, nil
+}
+
+// requester of a request.
+func (c *caller) requester(r access.Request) access.Person {
+	if i := slices.IndexFunc(c.people, func(p access.Person) bool { return p.ID == r.PersonID }); i >= 0 {
+		return c.people[i]
+	}
+	return access.Person{ID: r.PersonID, Disabled: true}
+}
+
+// may says why the caller's verdict on a request does not count; empty when it
+// does.
+func (c *caller) may(ctx context.Context, v access.Verdict, r access.Request) (why string, err error) {
+	f, err := c.flow(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	return access.May(v, f, r.Asked, c.requester(r), c.Person, c.config.Administrators), nil
+}
+
+// sees reports whether a request is the caller's business: the requester's,
+// that of those who may decide, of administrators, and of the owners of the
+// integrations.
+func (c *caller) sees(ctx context.Context, r access.Request) (bool, error) {
+	if r.PersonID == c.ID || c.administrator() {
+		return true, nil
+	}
+	for _, id := range r.Integrations() {
+		if in, ok := c.integrationByID(id); ok && c.owns(in) {
+			return true, nil
+		}
+	}
+	why, err := c.may(ctx, access.Approve, r)
+	return why == "", err
+}
+
+// request reads one that the caller may see.
+func (c *caller) request(ctx context.Context, id string) (store.RequestRow, error) {
+	row, err := c.store.Request(ctx, id)
+	if err == nil {
+		var sees bool
+		if sees, err = c.sees(ctx, row.Request); err == nil && sees {
+			return row, nil
+		}
+	}
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		err = problem(http.StatusNotFound, "lapse requests lists those that you may see", "there is no such request, or it is not yours to see")
+	}
+	return row, err
+}

@@ -1,0 +1,309 @@
+package portal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/internal/store"
+	"github.com/lapse-access/lapse/portal/api"
+	"github.com/lapse-access/lapse/workflows"
+)
+
+// decideBy is a call with a body on one request.
+type decideBy[B any] struct {
+	ByID
+	Body B
+}
+
+func (p *Portal) registerDecisions(to huma.API, tags []string) {
+	register(p, to, huma.Operation{OperationID: "decide", Method: http.MethodPost, Path: "/requests/{id}/decisions", Tags: tags,
+		Summary: "Approve or deny a request"}, func(ctx context.Context, c *caller, in *decideBy[api.Decide]) (api.Request, error) {
+		return p.decide(ctx, c, in.ID, access.Decision{Verdict: in.Body.Verdict, Reason: in.Body.Reason})
+	})
+	register(p, to, huma.Operation{OperationID: "extend", Method: http.MethodPost, Path: "/requests/{id}/extension", Tags: tags,
+		Summary: "Keep access for longer, within the access flow's maximum"}, func(ctx context.Context, c *caller, in *decideBy[api.Extend]) (out api.Request, err error) {
+		extra, err := access.ParseDuration(in.Body.By)
+		if err != nil || extra.Std() < time.Second {
+			return out, wrongs("", api.Wrong{Location: "body.by", Message: "want a duration of at least 1s, for example 30m"})
+		}
+		return p.decide(ctx, c, in.ID, access.Decision{Verdict: access.Extend, Extra: extra})
+	})
+	register(p, to, huma.Operation{OperationID: "release", Method: http.MethodPost, Path: "/requests/{id}/release", Tags: tags,
+		Summary: "Give access back early, or withdraw the request"}, func(ctx context.Context, c *caller, in *decideBy[api.Why]) (api.Request, error) {
+		return p.decide(ctx, c, in.ID, access.Decision{Verdict: access.Release, Reason: in.Body.Reason})
+	})
+	register(p, to, huma.Operation{OperationID: "revoke", Method: http.MethodPost, Path: "/requests/{id}/revoke", Tags: tags,
+		Summary: "End somebody's access, as an approver or administrator"}, func(ctx context.Context, c *caller, in *decideBy[api.Why]) (out api.Request, err error) {
+		if strings.TrimSpace(in.Body.Reason) == "" {
+			return out, wrongs("", api.Wrong{Location: "body.reason", Message: "say why: the person whose access ends will ask"})
+		}
+		return p.decide(ctx, c, in.ID, access.Decision{Verdict: access.Revoke, Reason: in.Body.Reason})
+	})
+}
+
+// updates are the names by which verdicts reach the workflow of a request.
+var updates = map[access.Verdict]string{
+	access.Approve: workflows.UpdateDecide, access.Deny: workflows.UpdateDecide, access.Extend: workflows.UpdateExtend,
+	access.Release: workflows.UpdateRelease, access.Revoke: workflows.UpdateRevoke, access.Renew: workflows.UpdateRenew,
+}
+
+// decide judges a decision, has the workflow take it, and shows what came of
+// it.
+func (p *Portal) decide(ctx context.Context, c *caller, id string, d access.Decision) (out api.Request, err error) {
+	row, err := c.request(ctx, id)
+	if err != nil {
+		return out, err
+	}
+	if d, err = p.take(ctx, c, row, d); err != nil {
+		return out, err
+	}
+	note, err := p.outcome(ctx, row, d)
+	if err != nil {
+		return out, err
+	}
+	if row, err = p.Store.Request(ctx, id); err != nil {
+		return out, err
+	}
+	c.now = p.Store.Now()
+	out, err = p.show(ctx, c, row)
+	out.Note = note
+	return out, err
+}
+
+// take judges and signs a decision of the caller, and tells it to the workflow
+// of the request.
+func (p *Portal) take(ctx context.Context, c *caller, row store.RequestRow, d access.Decision) (access.Decision, error) {
+	why, err := c.may(ctx, d.Verdict, row.Request)
+	if err != nil {
+		return d, err
+	}
+	if why != "" {
+		return d, problem(http.StatusForbidden, "", "%s", why)
+	}
+	if err := timely(row, d, c.now); err != nil {
+		return d, err
+	}
+	d.RequestID, d.AskHash, d.By, d.ByEmail = row.ID, row.Request.Hash(), c.ID, c.Email
+	d.Reason, d.Nonce, d.At, d.From = strings.TrimSpace(d.Reason), access.NewID("dec"), c.now.UTC(), "api"
+	d = d.Sign(p.Keys.PortalKey)
+	return d, p.tell(ctx, c, row, d)
+}
+
+// timely is the error for a decision that comes too late, too early, or asks
+// for too much. The workflow has the last word.
+func timely(row store.RequestRow, d access.Decision, now time.Time) error {
+	state := access.RequestState(row.State, seen(row), now)
+	switch d.Verdict {
+	case access.Approve, access.Deny:
+		if row.State != access.StatePending {
+			return problem(http.StatusConflict, "", "the request is %s already", state)
+		}
+	case access.Extend, access.Renew:
+		if state != access.StateActive {
+			return problem(http.StatusConflict, "", "the request is %s; only active access can be extended or have a new credential", state)
+		}
+	case access.Release, access.Revoke:
+		if state.Final() {
+			return problem(http.StatusConflict, "", "the request is %s already", state)
+		}
+	}
+	if d.Verdict != access.Extend {
+		return nil
+	}
+	for _, h := range row.Holds {
+		if left := h.MaxEnd.Sub(h.EndsAt); h.State == access.StateActive && d.Extra.Std() > left {
+			return problem(http.StatusConflict, "ask for less, or for access anew", "the access flow %s lets this access last until %s, which is %s longer than now",
+				row.Flow, h.MaxEnd.UTC().Format(time.RFC3339), access.Duration(left.Truncate(time.Second)))
+		}
+	}
+	return nil
+}
+
+// decideTimeout is how long a call waits for a workflow to take a decision.
+const decideTimeout = 15 * time.Second
+
+// tell brings a signed decision to the workflow of its request.
+func (p *Portal) tell(ctx context.Context, c *caller, row store.RequestRow, d access.Decision) error {
+	err := p.update(ctx, d)
+	if _, gone := errors.AsType[*serviceerror.NotFound](err); gone {
+		err = p.tellGone(ctx, c, row, d)
+	}
+	switch kind, text := said(err); {
+	case err == nil:
+		return nil
+	case kind == "TooLate":
+		return problem(http.StatusConflict, "", "%s", text)
+	case kind == "Refused" || kind == string(access.Invalid):
+		return problem(http.StatusForbidden, "", "%s", text)
+	case late(err):
+		return problem(http.StatusGatewayTimeout, "lapse show "+row.ID+" says whether it did",
+			"Temporal has not answered within %s; the decision may still count", access.Duration(decideTimeout))
+	}
+	return err
+}
+
+func (p *Portal) update(ctx context.Context, d access.Decision) error {
+	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
+	defer cancel()
+	handle, err := p.Temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID: workflows.RequestID(d.RequestID), UpdateID: d.Nonce, UpdateName: updates[d.Verdict], Args: []any{d},
+		WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err != nil {
+		return err
+	}
+	var ack workflows.DecisionAck
+	return handle.Get(ctx, &ack)
+}
+
+// tellGone is for a request without a running workflow. One that was never
+// started is started. Where it was ended in Temporal, access can still be given
+// back and taken away: the accounts, which own every deadline, are told.
+func (p *Portal) tellGone(ctx context.Context, c *caller, row store.RequestRow, d access.Decision) error {
+	fresh, err := p.neverStarted(ctx, row.ID)
+	if err != nil {
+		return err
+	}
+	if row.State == access.StatePending && fresh {
+		if err := p.start(ctx, c, row.Request); err != nil {
+			return err
+		}
+		return p.update(ctx, d)
+	}
+	if d.Verdict != access.Release && d.Verdict != access.Revoke {
+		return problem(http.StatusConflict, "it can be released and revoked, and access can be asked for anew",
+			"the workflow of this request was ended in Temporal, so nobody can %s it any more", d.Verdict)
+	}
+	event := access.Event{Key: "decision/" + d.Nonce, Kind: "decision." + string(d.Verdict), At: d.At, Actor: d.By, RequestID: d.RequestID,
+		Text: fmt.Sprintf("%s by %s", d.Verdict, d.ByEmail)}
+	if d.Reason != "" {
+		event.Text += ": " + d.Reason
+	}
+	if err := p.Store.AddDecision(ctx, d, event); err != nil {
+		return err
+	}
+	if row.State == access.StatePending {
+		return p.Store.Record(ctx, []access.Change{{
+			Event:   access.Event{Key: "request/" + row.ID + "/ended", Kind: "request.ended", At: d.At, Actor: d.By, RequestID: row.ID, Text: event.Text},
+			Request: &access.RequestChange{ID: row.ID, State: access.StateEnded, Why: event.Text},
+		}})
+	}
+	for _, account := range accounts(row.Holds) {
+		op := workflows.Op{ID: workflows.UpdateEnd + "/" + row.ID + "/" + d.Nonce, Kind: workflows.UpdateEnd, RequestID: row.ID, Actor: d.By, Why: event.Text}
+		for _, h := range row.Holds {
+			if h.AccountID == account && !h.State.Final() {
+				op.HoldIDs = append(op.HoldIDs, h.ID)
+			}
+		}
+		if len(op.HoldIDs) == 0 {
+			continue
+		}
+		if err := p.control.Tell(ctx, workflows.TellArgs{AccountID: account, Op: op}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// neverStarted reports whether Temporal knows no workflow of the request, not
+// even one that is over.
+func (p *Portal) neverStarted(ctx context.Context, id string) (bool, error) {
+	_, err := p.Temporal.DescribeWorkflowExecution(ctx, workflows.RequestID(id), "")
+	if _, unknown := errors.AsType[*serviceerror.NotFound](err); unknown {
+		return true, nil
+	}
+	return false, err
+}
+
+const (
+	// outcomeTimeout is how long a call waits to show what came of a decision.
+	outcomeTimeout = 10 * time.Second
+	pollEvery      = 100 * time.Millisecond
+)
+
+// outcome waits until the store shows what came of a decision. Where that takes
+// longer, the note says so; the decision counts all the same.
+func (p *Portal) outcome(ctx context.Context, row store.RequestRow, d access.Decision) (note string, err error) {
+	err = poll(ctx, outcomeTimeout, func() (bool, error) {
+		switch d.Verdict {
+		case access.Extend:
+			return p.extended(ctx, row, d)
+		case access.Approve, access.Deny:
+			now, err := p.Store.Request(ctx, row.ID)
+			return now.State != access.StatePending, err
+		}
+		now, err := p.Store.Request(ctx, row.ID)
+		if err != nil {
+			return false, err
+		}
+		state := access.RequestState(now.State, seen(now), p.Store.Now())
+		return state.Final() || state == access.StateOverdue, nil
+	})
+	if errors.Is(err, errTooSlow) {
+		return "the decision counts, and what follows from it is under way: lapse show " + row.ID, nil
+	}
+	return "", err
+}
+
+// extended reports whether an extension was made, or the error with which an
+// account refused it.
+func (p *Portal) extended(ctx context.Context, row store.RequestRow, d access.Decision) (bool, error) {
+	events, err := p.events(ctx, store.EventFilter{RequestID: row.ID})
+	if err != nil {
+		return false, err
+	}
+	if err := refusal(events, workflows.UpdateMove, d); err != nil {
+		return false, err
+	}
+	for _, h := range row.Holds {
+		key := "hold/" + h.ID + "/extended/" + d.Nonce
+		if h.State == access.StateActive && !slices.ContainsFunc(events, func(e store.EventRow) bool { return e.Key == key }) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// refusal is the error with which an account refused what a decision asked for.
+func refusal(events []store.EventRow, op string, d access.Decision) error {
+	suffix := "/refused/" + op + "/" + d.RequestID + "/" + d.Nonce
+	for _, e := range events {
+		if e.Kind == "operation.refused" && strings.HasSuffix(e.Key, suffix) {
+			return problem(http.StatusConflict, "", "%s", e.Text)
+		}
+	}
+	return nil
+}
+
+// errTooSlow says that poll saw its time run out.
+var errTooSlow = errors.New("it takes longer than a call may")
+
+// poll asks again and again until the answer is true.
+func poll(ctx context.Context, timeout time.Duration, done func() (bool, error)) error {
+	end := time.NewTimer(timeout)
+	defer end.Stop()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		if ok, err := done(); err != nil || ok {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-end.C:
+			return errTooSlow
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,196 @@
+// Package portal serves people: the REST API behind the command line, described
+// in OpenAPI at /api/v1/openapi.json, and the codec endpoint with which
+// Temporal's Web UI shows payloads to administrators. Its JSON is package api.
+//
+// The portal decides nothing alone. It judges who may do what by the rules of
+// package access, signs what people decide, and tells it to the workflows,
+// where everything is judged again before it opens any access.
+package portal
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.temporal.io/sdk/client"
+
+	"github.com/lapse-access/lapse/activities"
+	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/keys"
+	"github.com/lapse-access/lapse/internal/store"
+	"github.com/lapse-access/lapse/portal/api"
+)
+
+// Options are what a portal works with.
+type Options struct {
+	Store *store.Store
+	// Keys sign decisions, open credentials and decode payloads.
+	Keys *keys.Ring
+	// Temporal may be a lazy client: without Temporal the portal still shows
+	// what the store knows.
+	Temporal client.Client
+	Kinds    integrations.Registry
+	// Dev is sign-in by naming oneself, for one machine and no secrets.
+	Dev bool
+	// Token, where it is set, must come with every call.
+	Token string
+	// UI is the origin of Temporal's Web UI, which may use the codec endpoint.
+	UI  string
+	Log *slog.Logger
+	// OnApply brings Temporal in line with a configuration that was applied.
+	OnApply func(ctx context.Context) error
+	// AcceptRestore ends the time after a restore in which nothing is repaired.
+	AcceptRestore func(ctx context.Context) error
+}
+
+// Portal is the handler of everything that the portal serves.
+type Portal struct {
+	Options
+	control *activities.Control
+	handler http.Handler
+	cookies [32]byte // signs the cookies of this process
+}
+
+// New makes a portal.
+func New(o Options) (*Portal, error) {
+	p := &Portal{Options: o, control: &activities.Control{Store: o.Store, Temporal: o.Temporal, Kinds: o.Kinds, Log: o.Log}}
+	rand.Read(p.cookies[:]) // never fails: see crypto/rand
+	codec, err := p.codecHandler()
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle(api.Prefix+"/", p.apiHandler())
+	mux.Handle("/codec/", http.StripPrefix("/codec", codec))
+	if o.Dev {
+		mux.HandleFunc("GET /dev/sign-in", p.devSignIn)
+		o.Log.Warn("SIGN-IN IS THE DEV IDENTITY: everybody on this machine is whom they say they are. Keep real secrets out of it.")
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, problem(http.StatusNotFound, "the API is described at "+api.Prefix+"/openapi.json", "there is nothing at this address"))
+	})
+	p.handler = p.guard(mux)
+	return p, nil
+}
+
+// ServeHTTP serves the API and the codec endpoint.
+func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }
+
+// guard sets the headers of every answer, and refuses a host name that is not
+// this machine's while anybody may name themselves: a page that got its own
+// name resolved to us could otherwise read the answers.
+func (p *Portal) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if p.Dev && !loopback(r.Host) {
+			writeProblem(w, problem(http.StatusMisdirectedRequest, "use http://127.0.0.1 or http://localhost",
+				"the dev identity answers under a loopback name only"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// loopback reports whether a host, with or without a port, is this machine.
+func loopback(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	if len(host) > 2 && host[0] == '[' {
+		host = host[1 : len(host)-1]
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// apiHandler is the REST API. A browser cannot reach it from another site: the
+// header that names the caller needs a permission that is never given.
+func (p *Portal) apiHandler() http.Handler {
+	config := huma.DefaultConfig("Lapse", "v1")
+	config.Info.Description = "Just-in-time access. Every operation but the health needs a caller: " +
+		"in dev the header " + api.HeaderAs + " with an e-mail address of the directory, and the bearer token where one is set."
+	config.OpenAPIPath = api.Prefix + "/openapi"
+	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"dev":   {Type: "apiKey", In: "header", Name: api.HeaderAs},
+		"token": {Type: "http", Scheme: "bearer"},
+	}
+	mux := http.NewServeMux()
+	root := humago.New(mux, config)
+	p.registerHealth(root)
+	known := huma.NewGroup(root, api.Prefix)
+	known.UseMiddleware(p.signIn)
+	p.registerRequests(known)
+	p.registerIntegrations(known)
+	p.registerConfig(known)
+	p.registerAudit(known)
+
+	origin := http.NewCrossOriginProtection()
+	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, problem(http.StatusForbidden, "", "another site may not use the API from a browser"))
+	}))
+	return origin.Handler(mux)
+}
+
+// register adds an operation for a known caller.
+func register[I, O any](p *Portal, to huma.API, op huma.Operation, do func(context.Context, *caller, *I) (O, error)) {
+	type output struct{ Body O }
+	huma.Register(to, op, func(ctx context.Context, in *I) (*output, error) {
+		who, err := p.caller(ctx, signedIn(ctx))
+		if err != nil {
+			return nil, p.fail(op, err)
+		}
+		out, err := do(ctx, who, in)
+		if err != nil {
+			return nil, p.fail(op, err)
+		}
+		return &output{out}, nil
+	})
+}
+
+// Limits of the server. The longest answer is that of a check or a discovery.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 3 * time.Minute
+	idleTimeout       = 2 * time.Minute
+	stopTimeout       = 5 * time.Second
+	maxHeader         = 64 << 10
+)
+
+// Listen serves a portal on an address until stop is called. While sign-in is
+// the dev identity it must be a loopback address.
+func Listen(addr string, p *Portal) (stop func(), err error) {
+	if p.Dev && !loopback(addr) {
+		return nil, fmt.Errorf("portal %s: sign-in is the dev identity, so it listens on loopback only: use 127.0.0.1:8080 or another port there", addr)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("portal: %w", err)
+	}
+	server := &http.Server{
+		Handler: p, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelWarn),
+	}
+	go func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			p.Log.Error("the portal stopped serving", "error", err)
+		}
+	}()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			server.Close()
+		}
+	}, nil
+}

@@ -1,0 +1,445 @@
+package portal
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/activities"
+	"github.com/lapse-access/lapse/internal/config"
+	"github.com/lapse-access/lapse/internal/spec"
+	"github.com/lapse-access/lapse/internal/store"
+	"github.com/lapse-access/lapse/portal/api"
+	"github.com/lapse-access/lapse/workflows"
+)
+
+// ByID is the path of an operation on one request.
+type ByID struct {
+	ID string `path:"id" doc:"id of the request" maxLength:"100"`
+}
+
+func (p *Portal) registerRequests(to huma.API) {
+	tags := []string{"requests"}
+	register(p, to, huma.Operation{OperationID: "create-request", Method: http.MethodPost, Path: "/requests", DefaultStatus: http.StatusCreated, Tags: tags,
+		Summary: "Ask for access"}, p.createRequest)
+	register(p, to, huma.Operation{OperationID: "list-requests", Method: http.MethodGet, Path: "/requests", Tags: tags,
+		Summary: "List the requests that the caller may see, newest first"}, p.listRequests)
+	register(p, to, huma.Operation{OperationID: "show-request", Method: http.MethodGet, Path: "/requests/{id}", Tags: tags,
+		Summary: "Show a request with its decisions, evidence and events"}, p.showRequest)
+	p.registerDecisions(to, tags)
+	register(p, to, huma.Operation{OperationID: "take-credentials", Method: http.MethodPost, Path: "/requests/{id}/credentials", Tags: tags,
+		Summary: "Show the credential of the requester's account, once"}, p.takeCredential)
+}
+
+// newRequest is the call that creates a request.
+type newRequest struct {
+	Key  string `header:"Idempotency-Key" doc:"a second call with the same key finds the request of the first" maxLength:"200"`
+	Body api.NewRequest
+}
+
+func (p *Portal) createRequest(ctx context.Context, c *caller, in *newRequest) (out api.Request, err error) {
+	r, err := p.newRequest(ctx, c, in.Body)
+	if err != nil {
+		return out, err
+	}
+	if in.Key != "" {
+		// The same key names the same request.
+		r.ID = keyedID(c.ID, in.Key)
+	}
+	row, err := p.keep(ctx, c, r)
+	if err != nil {
+		return out, err
+	}
+	err = p.start(ctx, c, row.Request)
+	if err != nil && !unreachable(err) {
+		return out, err
+	}
+	waits := err != nil
+	if out, err = p.show(ctx, c, row); waits {
+		out.Note = "Temporal does not answer. The request is stored, and starts when Temporal is back."
+	}
+	return out, err
+}
+
+// newRequest judges what is asked for, and puts it together.
+func (p *Portal) newRequest(ctx context.Context, c *caller, in api.NewRequest) (r access.Request, err error) {
+	if c.version == 0 {
+		return r, problem(http.StatusConflict, "apply one with lapse apply -f lapse.yaml", "there is no configuration yet")
+	}
+	var faults []api.Wrong
+	d, err := access.ParseDuration(in.For)
+	if err != nil || d.Std() < time.Second {
+		faults = append(faults, api.Wrong{Location: "body.for", Message: "want a duration of at least 1s, for example 30m, 8h or 1h30m"})
+	}
+	if in.Reason = strings.TrimSpace(in.Reason); in.Reason == "" {
+		faults = append(faults, api.Wrong{Location: "body.reason", Message: "say why: those who decide read it"})
+	}
+	asked, more, err := p.asked(ctx, c, in.Wants)
+	if err != nil {
+		return r, err
+	}
+	if faults = append(faults, more...); len(faults) > 0 {
+		return r, wrongs("lapse integrations and lapse resources NAME list what there is; lapse discover NAME reads it again", faults...)
+	}
+	flow, err := access.ChooseFlow(c.config.AccessFlows, c.Person, asked, d)
+	if err != nil {
+		return r, problem(http.StatusForbidden, "ask for less, or have an access flow changed", "%v", err)
+	}
+	if len(access.Approvers(flow, asked, c.Person, c.people)) == 0 {
+		return r, problem(http.StatusConflict, "have an owner named for it, or another approver in the access flow "+flow.Name,
+			"nobody may approve this request: the access flow %s wants %s, and nobody else than you is one for all that is asked",
+			flow.Name, strings.Join(flow.Approval.Steps[0].AnyOf, " or "))
+	}
+	now := c.now.UTC()
+	r = access.Request{
+		ID: access.NewID("req"), PersonID: c.ID, Reason: in.Reason, Duration: d, Asked: asked, Flow: flow.Name, FlowVersion: c.version,
+		CreatedAt: now, ExpiresAt: now.Add(flow.Approval.ExpiresAfter.Std()),
+	}
+	for range asked {
+		r.HoldIDs = append(r.HoldIDs, access.NewID("hold"))
+	}
+	return r, nil
+}
+
+// asked finds what is wanted in the catalog.
+func (p *Portal) asked(ctx context.Context, c *caller, wants []api.Want) (asked []access.Asked, faults []api.Wrong, err error) {
+	for i, want := range wants {
+		wrong := func(field, format string, args ...any) {
+			faults = append(faults, api.Wrong{Location: fmt.Sprintf("body.wants[%d].%s", i, field), Message: fmt.Sprintf(format, args...)})
+		}
+		in, ok := c.integration(want.Integration)
+		if !ok {
+			wrong("integration", "there is no such integration: %s", spec.DidYouMean(want.Integration, c.names()))
+			continue
+		}
+		resource, err := access.ParseResource(want.Resource)
+		if err != nil {
+			wrong("resource", "want TYPE:PATH, for example schema:shop/public")
+			continue
+		}
+		found, err := p.Store.Resource(ctx, in.ID, resource)
+		if errors.Is(err, store.ErrNotFound) {
+			near, err := p.near(ctx, in, resource)
+			if err != nil {
+				return nil, nil, err
+			}
+			wrong("resource", "is not in the catalog of %s: %s", in.Name, near)
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if !slices.Contains(found.Permissions, want.Permission) {
+			wrong("permission", "is not offered on %s: %s", found.Resource, spec.DidYouMean(want.Permission, found.Permissions))
+			continue
+		}
+		a := access.Asked{
+			Entitlement: access.Entitlement{Integration: in.ID, Resource: found.Resource, Permission: want.Permission},
+			Integration: in.Name, Tags: config.ApplyTags(in.Integration, found), IntegrationOwner: in.IntegrationOwner, ResourceOwner: in.ResourceOwner,
+		}
+		if slices.ContainsFunc(asked, func(b access.Asked) bool { return b.Entitlement == a.Entitlement }) {
+			wrong("resource", "is asked for twice with the same permission")
+			continue
+		}
+		asked = append(asked, a)
+	}
+	return asked, faults, nil
+}
+
+// near names what somebody may have meant by a resource that is not there.
+func (p *Portal) near(ctx context.Context, in store.IntegrationRow, r access.Resource) (string, error) {
+	rows, err := p.Store.Resources(ctx, store.ResourceFilter{Integration: in.ID, Type: r.Type, Limit: 1000})
+	if err != nil {
+		return "", err
+	}
+	known := make([]string, len(rows))
+	for i, row := range rows {
+		known[i] = row.Resource.String()
+	}
+	hint := spec.DidYouMean(r.String(), known)
+	switch {
+	case len(known) == 0:
+		return fmt.Sprintf("it has nothing of this type; lapse discover %s reads it again", in.Name), nil
+	case len(known) > 10 && !strings.HasPrefix(hint, "did you mean"):
+		return fmt.Sprintf("lapse resources %s lists it, lapse discover %s reads it again", in.Name, in.Name), nil
+	}
+	return hint, nil
+}
+
+// keyedID is the id of a request that came with an idempotency key.
+func keyedID(person, key string) string {
+	sum := sha256.Sum256([]byte("lapse idempotency v1\x00" + person + "\x00" + key))
+	return "req-" + strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))
+}
+
+// keep stores a request with its event, or finds the one that is stored under
+// its id already and asks for the same.
+func (p *Portal) keep(ctx context.Context, c *caller, r access.Request) (store.RequestRow, error) {
+	event := access.Event{Key: "request/" + r.ID + "/created", Kind: "request.created", At: r.CreatedAt, Actor: c.ID, RequestID: r.ID,
+		Text: fmt.Sprintf("%s asks for %s for %s: %s", c.Email, asks(r), r.Duration, r.Reason)}
+	failed := p.Store.CreateRequest(ctx, r, event)
+	row, err := p.Store.Request(ctx, r.ID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return row, failed
+	case err != nil:
+		return row, err
+	case row.Reason != r.Reason || row.Duration != r.Duration || !slices.Equal(entitlements(row.Request), entitlements(r)):
+		return row, problem(http.StatusUnprocessableEntity, "use a key of its own for each request", "the %s was used for another request", api.HeaderIdempotencyKey)
+	}
+	return row, nil
+}
+
+func entitlements(r access.Request) []access.Entitlement {
+	out := make([]access.Entitlement, len(r.Asked))
+	for i, a := range r.Asked {
+		out[i] = a.Entitlement
+	}
+	return out
+}
+
+// asks says what a request is about.
+func asks(r access.Request) string {
+	out := make([]string, len(r.Asked))
+	for i, a := range r.Asked {
+		out[i] = fmt.Sprintf("%s on %s %s", a.Entitlement.Permission, a.Integration, a.Entitlement.Resource)
+	}
+	return strings.Join(out, ", ")
+}
+
+const (
+	// startTimeout is how long a call waits for Temporal to start a workflow.
+	startTimeout = 10 * time.Second
+	// summaryLimit keeps the encrypted summary below Temporal's own limit.
+	summaryLimit = 150
+)
+
+// start starts the workflow of a request. One that was started already is left
+// alone.
+func (p *Portal) start(ctx context.Context, c *caller, r access.Request) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	summary := c.email(r.PersonID) + ": " + asks(r)
+	if len(summary) > summaryLimit {
+		summary = strings.ToValidUTF8(summary[:summaryLimit], "") + "..."
+	}
+	_, err := p.Temporal.ExecuteWorkflow(ctx, activities.RequestStart(r, summary), workflows.RequestType, workflows.RequestInput{RequestID: r.ID})
+	return err
+}
+
+func (p *Portal) showRequest(ctx context.Context, c *caller, in *ByID) (out api.Request, err error) {
+	row, err := c.request(ctx, in.ID)
+	if err != nil {
+		return out, err
+	}
+	return p.show(ctx, c, row)
+}
+
+// show is everything that is known about a request.
+func (p *Portal) show(ctx context.Context, c *caller, row store.RequestRow) (out api.Request, err error) {
+	if out, err = p.brief(ctx, c, row); err != nil {
+		return out, err
+	}
+	decisions, err := p.Store.Decisions(ctx, row.ID)
+	if err != nil {
+		return out, err
+	}
+	for _, d := range decisions {
+		out.Decisions = append(out.Decisions, api.Decision{By: cmp.Or(c.email(d.By), d.ByEmail), Verdict: d.Verdict, Reason: d.Reason, At: d.At})
+	}
+	events, err := p.eventsOf(ctx, row)
+	if err != nil {
+		return out, err
+	}
+	for _, e := range events {
+		out.Events = append(out.Events, c.event(e))
+	}
+	return out, nil
+}
+
+// eventsOf are the events of a request, and those of its accounts since then
+// that belong to no request.
+func (p *Portal) eventsOf(ctx context.Context, row store.RequestRow) ([]store.EventRow, error) {
+	events, err := p.events(ctx, store.EventFilter{RequestID: row.ID})
+	if err != nil || len(events) == 0 {
+		return events, err
+	}
+	first := events[0].Seq
+	for _, account := range accounts(row.Holds) {
+		more, err := p.events(ctx, store.EventFilter{AccountID: account, After: first})
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range more {
+			if e.RequestID == "" {
+				events = append(events, e)
+			}
+		}
+	}
+	slices.SortFunc(events, func(a, b store.EventRow) int { return cmp.Compare(a.Seq, b.Seq) })
+	return events, nil
+}
+
+// events reads all events that a filter selects.
+func (p *Portal) events(ctx context.Context, f store.EventFilter) (all []store.EventRow, err error) {
+	f.Limit = 1000
+	for {
+		page, err := p.Store.Events(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if len(page) < f.Limit {
+			return all, nil
+		}
+		f.After = page[len(page)-1].Seq
+	}
+}
+
+// accounts are the ids of the accounts of holds, sorted.
+func accounts(holds []access.Hold) []string {
+	ids := map[string]bool{}
+	for _, h := range holds {
+		ids[h.AccountID] = true
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// brief is a request as lists show it.
+func (p *Portal) brief(ctx context.Context, c *caller, row store.RequestRow) (out api.Request, err error) {
+	flow, err := c.flow(ctx, row.Request)
+	if err != nil {
+		return out, err
+	}
+	holds := seen(row)
+	out = api.Request{
+		ID: row.ID, State: access.RequestState(row.State, holds, c.now), Person: c.email(row.PersonID), Reason: row.Reason, Why: row.Why, Flow: row.Flow,
+		Duration: row.Duration, CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt,
+		Approvers: []string{}, Holds: []api.Hold{}, Decisions: []api.Decision{}, Events: []api.Event{},
+	}
+	for _, approver := range access.Approvers(flow, row.Asked, c.requester(row.Request), c.people) {
+		out.Approvers = append(out.Approvers, approver.Email)
+	}
+	for _, h := range holds {
+		out.Holds = append(out.Holds, api.Hold{
+			ID: h.ID, Integration: c.integrationName(h.Entitlement.Integration), Resource: h.Entitlement.Resource.String(), Permission: h.Entitlement.Permission,
+			State: h.StateAt(c.now), StartsAt: moment(h.StartsAt), EndsAt: moment(h.EndsAt),
+			OverdueSeconds: max(0, int64(h.OverdueAt(c.now)/time.Second)), Error: h.Error,
+			Evidence: api.HoldEvidence{Grant: h.Grant, Revoke: h.Revoke},
+		})
+	}
+	return out, nil
+}
+
+// seen are the holds of a request as people see them: those of which nothing
+// has begun yet share the outcome of the decision.
+func seen(row store.RequestRow) []access.Hold {
+	holds := slices.Clone(row.Holds)
+	for i, h := range holds {
+		if h.State == access.StatePending && h.Grant == nil {
+			holds[i].State = row.State
+		}
+	}
+	return holds
+}
+
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// event is an entry of the audit trail with names instead of ids.
+func (c *caller) event(e store.EventRow) api.Event {
+	return api.Event{Seq: e.Seq, At: e.At, Kind: e.Kind, Actor: c.email(e.Actor), RequestID: e.RequestID, HoldID: e.HoldID, AccountID: e.AccountID,
+		Integration: c.integrationName(e.Integration), Text: e.Text, Data: e.Data, Hash: e.Hash}
+}
+
+// listFilter selects requests.
+type listFilter struct {
+	Person      string       `query:"person" doc:"e-mail address of the requester"`
+	Integration string       `query:"integration" doc:"name of an integration"`
+	State       access.State `query:"state" enum:"pending,approved,granting,active,ending,overdue,ended,denied,expired,failed"`
+	Mine        bool         `query:"mine" doc:"only the caller's own"`
+	ToApprove   bool         `query:"to_approve" doc:"only those that wait for the caller's decision"`
+	Limit       int          `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+}
+
+func (p *Portal) listRequests(ctx context.Context, c *caller, in *listFilter) (out api.Requests, err error) {
+	out.Requests = []api.Request{}
+	f := store.RequestFilter{State: in.State, Limit: 200}
+	if in.State == access.StateApproved || in.ToApprove {
+		f.State = access.StatePending // nothing has begun yet, as far as the holds go
+	}
+	if in.Integration != "" {
+		i, ok := c.integration(in.Integration)
+		if !ok {
+			return out, wrongs("", api.Wrong{Location: "query.integration", Message: "there is no such integration: " + spec.DidYouMean(in.Integration, c.names())})
+		}
+		f.Integration = i.ID
+	}
+	if in.Person != "" {
+		person, err := p.Store.PersonByEmail(ctx, in.Person)
+		if errors.Is(err, store.ErrNotFound) {
+			return out, wrongs("", api.Wrong{Location: "query.person", Message: "nobody in the directory has this e-mail address"})
+		}
+		if err != nil {
+			return out, err
+		}
+		f.Person = person.ID
+	}
+	if in.Mine {
+		f.Person = c.ID
+	}
+	for {
+		page, err := p.Store.Requests(ctx, f)
+		if err != nil {
+			return out, err
+		}
+		for _, row := range page {
+			r, ok, err := p.listed(ctx, c, row, in)
+			if err != nil {
+				return out, err
+			}
+			if ok {
+				out.Requests = append(out.Requests, r)
+			}
+			if len(out.Requests) == in.Limit {
+				return out, nil
+			}
+		}
+		if len(page) < f.Limit {
+			return out, nil
+		}
+		f.After = page[len(page)-1].ID
+	}
+}
+
+// listed is a request as lists show it, and whether the caller may see it and
+// wants to.
+func (p *Portal) listed(ctx context.Context, c *caller, row store.RequestRow, in *listFilter) (r api.Request, ok bool, err error) {
+	sees, err := c.sees(ctx, row.Request)
+	if err != nil || !sees {
+		return r, false, err
+	}
+	if in.ToApprove {
+		why, err := c.may(ctx, access.Approve, row.Request)
+		if err != nil || why != "" || row.State != access.StatePending {
+			return r, false, err
+		}
+	}
+	r, err = p.brief(ctx, c, row)
+	return r, in.State == "" || r.State == in.State, err
+}

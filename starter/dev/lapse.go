@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/lapse-access/lapse/integrations/all"
+	"github.com/lapse-access/lapse/internal/engine"
+	"github.com/lapse-access/lapse/internal/keys"
+	"github.com/lapse-access/lapse/internal/spec"
+	"github.com/lapse-access/lapse/internal/store"
+	"github.com/lapse-access/lapse/portal"
+	"github.com/lapse-access/lapse/portal/api"
+	"github.com/lapse-access/lapse/workers"
+)
+
+// codecEndpoint is the portal's address at which Temporal's Web UI has payloads
+// decoded.
+func codecEndpoint(s settings) string { return "http://" + s.portal + "/codec" }
+
+// lapse is what runs beside the Temporal server: the store, the control worker,
+// every connector, and the portal.
+type lapse struct {
+	node       *workers.Node
+	connectors *workers.Connectors
+	portal     *portal.Portal
+	stops      []func()
+}
+
+// startLapse starts the portal and the workers on the Temporal server at
+// s.temporal, applies s.file, or the demonstration's configuration when demo is
+// not nil, and returns when the portal listens.
+func startLapse(ctx context.Context, s settings, demo *demonstration) (stop func(), err error) {
+	l := &lapse{}
+	if err := l.start(ctx, s, demo); err != nil {
+		l.stop()
+		return func() {}, err
+	}
+	return l.stop, nil
+}
+
+func (l *lapse) stop() {
+	for i := len(l.stops) - 1; i >= 0; i-- {
+		l.stops[i]()
+	}
+}
+
+func (l *lapse) start(ctx context.Context, s settings, demo *demonstration) error {
+	log := slog.Default()
+	ring, err := keys.Open(filepath.Join(s.data, "keys"), true)
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(ctx, filepath.Join(s.data, "lapse.db"))
+	if err != nil {
+		return err
+	}
+	l.stops = append(l.stops, func() { st.Close() })
+	temporal, err := engine.Connect(engine.Options{Address: s.temporal, Namespace: namespace, Codec: ring.Codec, Log: log})
+	if err != nil {
+		return err
+	}
+	l.stops = append(l.stops, temporal.Close)
+
+	l.node = &workers.Node{Store: st, Temporal: temporal, Kinds: all.Kinds(), Secrets: s.data, Log: log}
+	control := l.node.Control(ring)
+	l.connectors = l.node.Connectors(&ring.Connector)
+	l.portal, err = portal.New(portal.Options{
+		Store: st, Keys: ring, Temporal: temporal, Kinds: l.node.Kinds, Dev: true, Token: os.Getenv("LAPSE_TOKEN"),
+		UI: "http://" + s.ui, Log: log, OnApply: l.applied, AcceptRestore: control.AcceptRestore,
+	})
+	if err != nil {
+		return err
+	}
+	worker := workers.Control(temporal, control)
+	if err := worker.Start(); err != nil {
+		return fmt.Errorf("starting the control worker: %w", err)
+	}
+	l.stops = append(l.stops, worker.Stop, l.connectors.Stop)
+	if why, err := control.CheckEpoch(ctx); err != nil {
+		return fmt.Errorf("comparing the epochs of the store and of Temporal: %w", err)
+	} else if why != "" {
+		log.Error("the sweep only reports", "why", why)
+	}
+	if err := l.apply(ctx, s, demo); err != nil {
+		return err
+	}
+	stop, err := portal.Listen(s.portal, l.portal)
+	if err != nil {
+		return err
+	}
+	l.stops = append(l.stops, stop)
+	return nil
+}
+
+// apply puts the configuration into force before anybody can ask for anything:
+// the file that was named, else the demonstration's.
+func (l *lapse) apply(ctx context.Context, s settings, demo *demonstration) error {
+	var source []byte
+	var err error
+	file := s.file
+	if demo != nil {
+		file = "demo/lapse.yaml"
+		source, err = demo.configuration()
+	} else {
+		source, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return err
+	}
+	applied, err := l.portal.Apply(ctx, file, source)
+	if problem, ok := errors.AsType[*api.Problem](err); ok && len(problem.Faults) > 0 {
+		return fmt.Errorf("%s\n%w", problem.Error(), spec.Faults(problem.Faults))
+	}
+	for _, w := range applied.Warnings {
+		slog.Warn(w.String())
+	}
+	return err
+}
+
+// applied starts the connectors that the configuration names, and everything
+// that follows from it in Temporal.
+func (l *lapse) applied(ctx context.Context) error {
+	_, cfg, err := l.node.Store.Config(ctx)
+	if err != nil {
+		return err
+	}
+	for _, in := range cfg.Integrations {
+		if err := l.connectors.Start(in.Connector); err != nil {
+			return err
+		}
+	}
+	return l.node.Applied(ctx)
+}

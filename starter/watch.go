@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lapse-access/lapse/portal/api"
+)
+
+func (a *app) sweepCommand() *cobra.Command {
+	var in api.SweepArgs
+	cmd := onIntegration("sweep", "Compare the store, the workflows and the target of an integration", func(cmd *cobra.Command, path string) error {
+		var out api.Sweep
+		if err := a.client.post(cmd.Context(), path+"/sweep", in, &out); err != nil {
+			return err
+		}
+		return a.show(out, func(w io.Writer) {
+			if out.ReportOnly != "" {
+				fmt.Fprintf(w, "Nothing is repaired: %s\n\n", clean(out.ReportOnly))
+			}
+			if len(out.Findings) == 0 {
+				fmt.Fprintf(w, "%s is as it should be.\n", out.Integration)
+				return
+			}
+			rows := [][]string{{"FINDING", "SUBJECT", "WHAT", "REPAIRED"}}
+			for _, f := range out.Findings {
+				rows = append(rows, []string{strings.ReplaceAll(f.Kind, "_", " "), f.Subject, f.Text, f.Repaired})
+			}
+			table(w, "", rows...)
+		})
+	})
+	cmd.Flags().BoolVar(&in.Repair, "repair", false, "delete what carries our mark and stands in no row")
+	return cmd
+}
+
+func (a *app) auditCommand() *cobra.Command {
+	return group("audit", "Read and verify the audit trail", a.verifyCommand(), a.eventsCommand())
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	var head string
+	cmd := &cobra.Command{
+		Use: "verify", Short: "Find what was changed, taken out or put in", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			query := url.Values{}
+			if head != "" {
+				query.Set("head", head)
+			}
+			var out api.Audit
+			if err := a.client.get(cmd.Context(), "/audit/verify", query, &out); err != nil {
+				return err
+			}
+			if !out.OK {
+				return &failure{Text: "the audit trail is not as it was written", Hint: "compare it with a backup, and find out who could write to the store", Audit: &out,
+					detail: func(w io.Writer) {
+						for _, f := range out.Faults {
+							fmt.Fprintln(w, clean(f.Text))
+						}
+					}}
+			}
+			return a.show(out, func(w io.Writer) {
+				fmt.Fprintf(w, "%s, each as it was written.\n", count(int(out.Events), "event"))
+				fmt.Fprintf(w, "Head: %s\n", out.Head)
+				if head == "" {
+					fmt.Fprintln(w, "Keep it elsewhere; with --head it shows later that nothing before it was rewritten.")
+				}
+			})
+		},
+	}
+	cmd.Flags().StringVar(&head, "head", "", "`hash` of an event that must be there")
+	return cmd
+}
+
+func (a *app) eventsCommand() *cobra.Command {
+	var request string
+	var after int64
+	var limit int
+	cmd := &cobra.Command{
+		Use: "events", Short: "List the audit trail, oldest first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			query := url.Values{"after": {fmt.Sprint(after)}, "limit": {fmt.Sprint(limit)}}
+			if request != "" {
+				id, err := a.client.requestID(cmd.Context(), request)
+				if err != nil {
+					return err
+				}
+				query.Set("request", id)
+			}
+			var out api.Events
+			if err := a.client.get(cmd.Context(), "/audit/events", query, &out); err != nil {
+				return err
+			}
+			return a.show(out, func(w io.Writer) {
+				now := time.Now()
+				rows := [][]string{{"#", "TIME", "EVENT", "ACTOR", ""}}
+				for _, e := range out.Events {
+					rows = append(rows, []string{fmt.Sprint(e.Seq), at(e.At, now), e.Kind, e.Actor, e.Text})
+				}
+				table(w, "", rows...)
+				if out.Next > 0 {
+					fmt.Fprintf(w, "\nThere are more: --after %d\n", out.Next)
+				}
+			})
+		},
+	}
+	cmd.Flags().StringVar(&request, "request", "", "only events of the request with this `id`")
+	cmd.Flags().Int64Var(&after, "after", 0, "only events after this `number`")
+	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many")
+	return cmd
+}
+
+func (a *app) restoreCommand() *cobra.Command {
+	var in api.Why
+	accept := &cobra.Command{
+		Use: "accept", Short: "Let the sweep act again after a restore", Args: cobra.NoArgs,
+		Long: `Let the sweep act again after a restore of Lapse's or Temporal's data.
+
+Until then it only reports: what was restored may be older than the access that
+is there. Compare with lapse sweep NAME first.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var out api.Restored
+			if err := a.client.post(cmd.Context(), "/restore/accept", in, &out); err != nil {
+				return err
+			}
+			return a.show(out, func(w io.Writer) {
+				if out.Accepted {
+					fmt.Fprintln(w, "Accepted: the sweep acts again.")
+				} else {
+					fmt.Fprintln(w, "There is nothing to accept: the sweep acts already.")
+				}
+			})
+		},
+	}
+	accept.Flags().StringVar(&in.Reason, "reason", "", "what was compared, and why it is right to go on")
+	require(accept, "reason")
+	return group("restore", "Go on after a restore of Lapse's or Temporal's data", accept)
+}
+
+// tags prints tags in the order of their keys.
+func tags(m map[string]string) string {
+	out := make([]string, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, k+"="+m[k])
+	}
+	return strings.Join(out, " ")
+}
