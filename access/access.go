@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Person is a human known by e-mail address. ID is minted once by the store and
@@ -95,10 +96,11 @@ func ParseResource(s string) (Resource, error) {
 	if !ok || typ == "" || path == "" {
 		return Resource{}, fmt.Errorf("resource %q: want TYPE:PATH, for example schema:shop/public", s)
 	}
-	if _, err := r.Names(); err != nil {
+	names, err := r.Names()
+	if err != nil {
 		return Resource{}, err
 	}
-	return r, nil
+	return NewResource(typ, names...), nil // one spelling for one resource
 }
 
 // Names returns the plain names of the path, in order.
@@ -109,8 +111,8 @@ func (r Resource) Names() ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("resource %q: %q is not a valid percent-encoded name", r, p)
 		}
-		if n == "" || strings.ContainsRune(n, 0) {
-			return nil, fmt.Errorf("resource %q: a part of the path is empty or has a NUL byte", r)
+		if n == "" || strings.ContainsRune(n, 0) || !utf8.ValidString(n) {
+			return nil, fmt.Errorf("resource %q: a part of the path is empty, has a NUL byte, or is not UTF-8", r)
 		}
 		parts[i] = n
 	}

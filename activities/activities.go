@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/workflows"
 )
 
 // refusedDelay is how long what takes access away waits before it asks again a
@@ -31,6 +32,9 @@ var final = map[access.ErrorKind]bool{
 func failed(err error) error {
 	if err == nil {
 		return nil
+	}
+	if e, ok := errors.AsType[*temporal.ApplicationError](err); ok && e.Type() == workflows.ErrUnknownRequest {
+		return e
 	}
 	kind, opts := describe(err)
 	opts.NonRetryable = final[kind]

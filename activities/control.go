@@ -173,9 +173,8 @@ func (c *Control) LoadAccount(ctx context.Context, id string) (access.AccountBri
 	return guard(ctx, failed, func(ctx context.Context) (b access.AccountBrief, err error) {
 		row, err := c.Store.BeginAccount(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
-			integration, person, err := access.SplitAccountID(id)
-			b.Account = access.Account{ID: id, Integration: integration, PersonID: person}
-			return b, err
+			b.Account.ID = id // a forged one may be anything: the workflow refuses all that it is asked
+			return b, nil
 		}
 		if err != nil {
 			return b, err
@@ -242,7 +241,9 @@ func (c *Control) Ticket(ctx context.Context, a access.TicketArgs) (access.Ticke
 		if access.KindOf(err) == access.NoTicket {
 			event := access.Event{Key: fmt.Sprintf("ticket/%s/%s/%d/refused", a.AccountID, a.RequestID, a.Sequence), Kind: "ticket.refused", At: time.Now(),
 				RequestID: a.RequestID, AccountID: a.AccountID, Text: "no ticket: " + err.Error()}
-			return done, errors.Join(err, c.Store.Append(ctx, event))
+			if err := c.Store.Append(ctx, event); err != nil {
+				return done, err // and be repeated: a refusal is on record before it is final
+			}
 		}
 		return done, err
 	})
@@ -325,6 +326,8 @@ func (c *Control) mayGrant(row store.RequestRow, j judged, decisions []access.De
 		switch d.Verdict {
 		case access.Deny:
 			return access.Errorf(access.NoTicket, "the request was denied by %s", d.ByEmail)
+		case access.Release, access.Revoke:
+			return access.Errorf(access.NoTicket, "the request was ended by %s", d.ByEmail)
 		case access.Approve:
 			approved = approved || c.counts(d, row.Request, j) == nil
 		}

@@ -103,6 +103,11 @@ func (p *Provision) Revoke(ctx context.Context, a access.RevokeArgs) (access.Rev
 					return done, access.Errorf(access.Retry, "%s is %s: %s", e.Entitlement, e.Outcome, strings.Join(e.Facts, "; "))
 				}
 			}
+			for _, end := range a.End {
+				if !slices.ContainsFunc(res.Entries, func(e access.Entry) bool { return e.Entitlement == end }) {
+					return done, access.Errorf(access.Unknown, "the integration does not say what became of %s", end)
+				}
+			}
 			return access.RevokeDone{Entries: res.Entries, Wrote: res.Wrote, At: time.Now().UTC(), Notes: res.Notes}, nil
 		})
 	})

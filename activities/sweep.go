@@ -76,7 +76,7 @@ func (c *Control) sweepAccounts(ctx context.Context, integration string, r *acce
 			}
 			if person.Disabled && r.ReportOnly == "" && h.State == access.StateActive {
 				op := workflows.Op{ID: "disabled/" + h.ID, Kind: workflows.UpdateEnd, RequestID: h.RequestID, HoldIDs: []string{h.ID}, Actor: "lapse", Why: "the person is disabled"}
-				if err := c.TellAccount(ctx, workflows.TellArgs{AccountID: row.ID, Op: op}); err != nil {
+				if err := c.Tell(ctx, workflows.TellArgs{AccountID: row.ID, Op: op}); err != nil {
 					return err
 				}
 			}

@@ -33,7 +33,7 @@ func (p *Portal) verifyAudit(ctx context.Context, c *caller, in *headCall) (out 
 	if err := c.mustAdminister(); err != nil {
 		return out, err
 	}
-	report, err := p.Store.VerifyAudit(ctx, in.Head)
+	report, err := p.opts.Store.VerifyAudit(ctx, in.Head)
 	out = api.Audit{OK: report.OK(), Events: report.Events, Head: report.Head, Faults: []api.AuditFault{}}
 	for _, f := range report.Faults {
 		out.Faults = append(out.Faults, api.AuditFault{Seq: f.Seq, Text: f.Text})
@@ -52,7 +52,7 @@ func (p *Portal) listEvents(ctx context.Context, c *caller, in *eventFilter) (ou
 	if err := c.mustAdminister(); err != nil {
 		return out, err
 	}
-	rows, err := p.Store.Events(ctx, store.EventFilter{RequestID: in.Request, After: in.After, Limit: in.Limit})
+	rows, err := p.opts.Store.Events(ctx, store.EventFilter{RequestID: in.Request, After: in.After, Limit: in.Limit})
 	out.Events = []api.Event{}
 	for _, e := range rows {
 		out.Events = append(out.Events, c.event(e))
@@ -74,13 +74,13 @@ func (p *Portal) acceptRestore(ctx context.Context, c *caller, in *acceptCall) (
 	if reason == "" {
 		return out, wrongs("", api.Wrong{Location: "body.reason", Message: "say what was compared, and why it is right to go on"})
 	}
-	if out.Was, err = p.Store.ReportOnly(ctx); err != nil || out.Was == "" {
+	if out.Was, err = p.opts.Store.ReportOnly(ctx); err != nil || out.Was == "" {
 		return out, err
 	}
 	// The word comes before the deed: what follows from it is on record.
-	err = p.Store.Append(ctx, access.Event{Key: "restore/" + access.NewID("acc"), Kind: "restore.accepted", At: c.now.UTC(), Actor: c.ID, Text: c.Email + " accepts the restore: " + reason})
+	err = p.opts.Store.Append(ctx, access.Event{Key: "restore/" + access.NewID("acc"), Kind: "restore.accepted", At: c.now.UTC(), Actor: c.ID, Text: c.Email + " accepts the restore: " + reason})
 	if err == nil {
-		err = p.AcceptRestore(ctx)
+		err = p.opts.AcceptRestore(ctx)
 	}
 	out.Accepted = err == nil
 	return out, err
@@ -95,17 +95,18 @@ func (p *Portal) registerHealth(to huma.API) {
 		Status int
 		Body   api.Health
 	}
-	huma.Register(to, huma.Operation{OperationID: "health", Method: http.MethodGet, Path: api.Prefix + "/health", Summary: "Say what works"},
+	huma.Register(to, huma.Operation{OperationID: "health", Method: http.MethodGet, Path: api.Prefix + "/health", Summary: "Say what works",
+		Security: []map[string][]string{}},
 		func(ctx context.Context, _ *nothing) (*output, error) {
 			out := &output{Status: http.StatusOK, Body: api.Health{Store: "ok", Temporal: "ok"}}
-			why, err := p.Store.ReportOnly(ctx)
+			why, err := p.opts.Store.ReportOnly(ctx)
 			out.Body.ReportOnly = why
 			if err != nil {
 				out.Status, out.Body.Store = http.StatusServiceUnavailable, "failing"
 			}
 			ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 			defer cancel()
-			if _, err := p.Temporal.CheckHealth(ctx, &client.CheckHealthRequest{}); err != nil {
+			if _, err := p.opts.Temporal.CheckHealth(ctx, &client.CheckHealthRequest{}); err != nil {
 				out.Body.Temporal = "unreachable"
 			}
 			return out, nil

@@ -27,15 +27,15 @@ type caller struct {
 }
 
 func (p *Portal) caller(ctx context.Context, who access.Person) (*caller, error) {
-	c := &caller{Person: who, store: p.Store, now: p.Store.Now(), configs: map[int64]config.Config{}}
+	c := &caller{Person: who, store: p.opts.Store, now: p.opts.Store.Now(), configs: map[int64]config.Config{}}
 	var err error
-	if c.version, c.config, err = p.Store.Config(ctx); err != nil && !errors.Is(err, store.ErrNotFound) {
+	if c.version, c.config, err = p.opts.Store.Config(ctx); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	if c.people, err = p.Store.People(ctx); err != nil {
+	if c.people, err = p.opts.Store.People(ctx); err != nil {
 		return nil, err
 	}
-	c.integrations, err = p.Store.Integrations(ctx)
+	c.integrations, err = p.opts.Store.Integrations(ctx)
 	return c, err
 }
 

@@ -17,11 +17,11 @@ import (
 // the cookie of the dev identity, and with the temporal command, by the header.
 // Only pages of the Web UI may use it from a browser.
 func (p *Portal) codecHandler() (http.Handler, error) {
-	origins, err := origins(p.UI)
+	origins, err := origins(p.opts.UI)
 	if err != nil {
 		return nil, err
 	}
-	decode := codec.Handler(p.Keys.Codec)
+	decode := codec.Handler(p.opts.Keys.Codec)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if origin := r.Header.Get("Origin"); origin != "" {
 			if !slices.Contains(origins, origin) {
@@ -86,7 +86,7 @@ func (p *Portal) mayDecode(r *http.Request) error {
 	if err := c.mustAdminister(); err != nil {
 		return err
 	}
-	return p.Store.Append(ctx, access.Event{
+	return p.opts.Store.Append(ctx, access.Event{
 		Key: fmt.Sprintf("codec/%s/%s", who.ID, c.now.UTC().Format("2006-01-02T15")), Kind: "codec.read", At: c.now.UTC(), Actor: who.ID,
 		Text: fmt.Sprintf("%s reads payloads of workflows", who.Email),
 	})
@@ -97,7 +97,7 @@ func (p *Portal) codecReader(r *http.Request) (access.Person, error) {
 		return p.identify(r)
 	}
 	email := p.cookieIdentity(r)
-	if email == "" && p.Dev {
+	if email == "" && p.opts.Dev {
 		return access.Person{}, problem(http.StatusUnauthorized, "open http://"+r.Host+"/dev/sign-in?as=<e-mail address> in this browser",
 			"only administrators may have payloads decoded, and nobody is signed in")
 	}

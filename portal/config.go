@@ -58,11 +58,11 @@ func (p *Portal) Apply(ctx context.Context, file string, source []byte) (api.App
 }
 
 func (p *Portal) apply(ctx context.Context, who access.Person, file string, source []byte, dry bool) (out api.Applied, err error) {
-	next, warnings, err := config.Parse(file, source, p.Kinds)
+	next, warnings, err := config.Parse(file, source, p.opts.Kinds)
 	if err != nil {
 		return out, err
 	}
-	version, now, err := p.Store.Config(ctx)
+	version, now, err := p.opts.Store.Config(ctx)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return out, err
 	}
@@ -83,19 +83,19 @@ func (p *Portal) apply(ctx context.Context, who access.Person, file string, sour
 			return out, err
 		}
 		event := access.Event{Kind: "config.applied", Actor: by, Data: changes, Text: fmt.Sprintf("%s applied a configuration with %d changes", who.Email, len(out.Changes))}
-		if out.Version, err = p.Store.SaveConfig(ctx, store.SaveConfig{Source: source, Config: next, By: by, Event: event}); err != nil {
+		if out.Version, err = p.opts.Store.SaveConfig(ctx, store.SaveConfig{Source: source, Config: next, By: by, Event: event}); err != nil {
 			return out, err
 		}
 	}
-	if p.OnApply == nil {
+	if p.opts.OnApply == nil {
 		return out, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, onApplyTimeout)
 	defer cancel()
-	if err := p.OnApply(ctx); err != nil {
+	if err := p.opts.OnApply(ctx); err != nil {
 		// The configuration is in force; its schedules are made at the next
 		// apply or start.
-		p.Log.Error("the configuration is applied, and Temporal not yet in line with it", "error", err)
+		p.opts.Log.Error("the configuration is applied, and Temporal not yet in line with it", "error", err)
 		out.Warnings = append(out.Warnings, spec.Fault{File: file, Message: "the configuration is in force, but discovery and sweep could not be scheduled", Fix: "apply it again once Temporal answers"})
 	}
 	return out, nil

@@ -44,10 +44,10 @@ func (p *Portal) takeCredential(ctx context.Context, c *caller, in *decideBy[api
 		}
 	}
 	event := access.Event{
-		Key: "account/" + account.ID + "/revealed/" + access.NewID("rev"), Kind: revealed, At: p.Store.Now().UTC(), Actor: c.ID,
+		Key: "account/" + account.ID + "/revealed/" + access.NewID("rev"), Kind: revealed, At: p.opts.Store.Now().UTC(), Actor: c.ID,
 		RequestID: row.ID, AccountID: account.ID, Integration: account.Integration, Text: "the credential was shown to " + c.Email,
 	}
-	generation, sealed, err := p.Store.TakeCredential(ctx, account.ID, event)
+	generation, sealed, err := p.opts.Store.TakeCredential(ctx, account.ID, event)
 	if errors.Is(err, store.ErrNotFound) {
 		return out, p.taken(ctx, row, account)
 	}
@@ -78,7 +78,7 @@ func (p *Portal) credentialed(c *caller, row store.RequestRow, integration strin
 	if !ok {
 		return account, wrongs("", api.Wrong{Location: "body.integration", Message: "this request has active access on " + strings.Join(names, ", ") + " only"})
 	}
-	if in, ok := c.integrationByID(account.Integration); !ok || !p.Kinds[in.Kind].Credentials {
+	if in, ok := c.integrationByID(account.Integration); !ok || !p.opts.Kinds[in.Kind].Credentials {
 		return account, problem(http.StatusConflict, "sign in there as you always do", "Lapse makes no credentials for accounts on %s", integration)
 	}
 	return account, nil
@@ -86,7 +86,7 @@ func (p *Portal) credentialed(c *caller, row store.RequestRow, integration strin
 
 // renew has another credential made, and waits until it is there.
 func (p *Portal) renew(ctx context.Context, c *caller, row store.RequestRow, account access.Account) error {
-	before, err := p.Store.Account(ctx, account.ID)
+	before, err := p.opts.Store.Account(ctx, account.ID)
 	if err != nil {
 		return err
 	}
@@ -99,10 +99,10 @@ func (p *Portal) renew(ctx context.Context, c *caller, row store.RequestRow, acc
 		if err != nil {
 			return false, err
 		}
-		if err := refusal(events, workflows.UpdateCredential, d); err != nil {
+		if err := refusal(events, account.ID, workflows.UpdateCredential, d); err != nil {
 			return false, err
 		}
-		now, err := p.Store.Account(ctx, account.ID)
+		now, err := p.opts.Store.Account(ctx, account.ID)
 		return now.Generation > before.Generation, err
 	})
 	if errors.Is(err, errTooSlow) {
@@ -134,7 +134,7 @@ func (p *Portal) taken(ctx context.Context, row store.RequestRow, account access
 
 // open unseals a credential and puts beside it what its person should know.
 func (p *Portal) open(c *caller, account access.Account, generation int, sealed []byte) (out api.Credential, err error) {
-	plain, err := seal.Open(p.Keys.SealingKey, seal.Info(account.ID, generation), sealed)
+	plain, err := seal.Open(p.opts.Keys.SealingKey, seal.Info(account.ID, generation), sealed)
 	if err != nil {
 		return out, fmt.Errorf("credential %d of account %s: %w", generation, account.ID, err)
 	}

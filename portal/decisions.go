@@ -71,10 +71,10 @@ func (p *Portal) decide(ctx context.Context, c *caller, id string, d access.Deci
 	if err != nil {
 		return out, err
 	}
-	if row, err = p.Store.Request(ctx, id); err != nil {
+	if row, err = p.opts.Store.Request(ctx, id); err != nil {
 		return out, err
 	}
-	c.now = p.Store.Now()
+	c.now = p.opts.Store.Now()
 	out, err = p.show(ctx, c, row)
 	out.Note = note
 	return out, err
@@ -95,7 +95,7 @@ func (p *Portal) take(ctx context.Context, c *caller, row store.RequestRow, d ac
 	}
 	d.RequestID, d.AskHash, d.By, d.ByEmail = row.ID, row.Request.Hash(), c.ID, c.Email
 	d.Reason, d.Nonce, d.At, d.From = strings.TrimSpace(d.Reason), access.NewID("dec"), c.now.UTC(), "api"
-	d = d.Sign(p.Keys.PortalKey)
+	d = d.Sign(p.opts.Keys.PortalKey)
 	return d, p.tell(ctx, c, row, d)
 }
 
@@ -155,7 +155,7 @@ func (p *Portal) tell(ctx context.Context, c *caller, row store.RequestRow, d ac
 func (p *Portal) update(ctx context.Context, d access.Decision) error {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
-	handle, err := p.Temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+	handle, err := p.opts.Temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
 		WorkflowID: workflows.RequestID(d.RequestID), UpdateID: d.Nonce, UpdateName: updates[d.Verdict], Args: []any{d},
 		WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
@@ -189,11 +189,11 @@ func (p *Portal) tellGone(ctx context.Context, c *caller, row store.RequestRow, 
 	if d.Reason != "" {
 		event.Text += ": " + d.Reason
 	}
-	if err := p.Store.AddDecision(ctx, d, event); err != nil {
+	if err := p.opts.Store.AddDecision(ctx, d, event); err != nil {
 		return err
 	}
 	if row.State == access.StatePending {
-		return p.Store.Record(ctx, []access.Change{{
+		return p.opts.Store.Record(ctx, []access.Change{{
 			Event:   access.Event{Key: "request/" + row.ID + "/ended", Kind: "request.ended", At: d.At, Actor: d.By, RequestID: row.ID, Text: event.Text},
 			Request: &access.RequestChange{ID: row.ID, State: access.StateEnded, Why: event.Text},
 		}})
@@ -218,7 +218,7 @@ func (p *Portal) tellGone(ctx context.Context, c *caller, row store.RequestRow, 
 // neverStarted reports whether Temporal knows no workflow of the request, not
 // even one that is over.
 func (p *Portal) neverStarted(ctx context.Context, id string) (bool, error) {
-	_, err := p.Temporal.DescribeWorkflowExecution(ctx, workflows.RequestID(id), "")
+	_, err := p.opts.Temporal.DescribeWorkflowExecution(ctx, workflows.RequestID(id), "")
 	if _, unknown := errors.AsType[*serviceerror.NotFound](err); unknown {
 		return true, nil
 	}
@@ -239,14 +239,14 @@ func (p *Portal) outcome(ctx context.Context, row store.RequestRow, d access.Dec
 		case access.Extend:
 			return p.extended(ctx, row, d)
 		case access.Approve, access.Deny:
-			now, err := p.Store.Request(ctx, row.ID)
+			now, err := p.opts.Store.Request(ctx, row.ID)
 			return now.State != access.StatePending, err
 		}
-		now, err := p.Store.Request(ctx, row.ID)
+		now, err := p.opts.Store.Request(ctx, row.ID)
 		if err != nil {
 			return false, err
 		}
-		state := access.RequestState(now.State, seen(now), p.Store.Now())
+		state := access.RequestState(now.State, seen(now), p.opts.Store.Now())
 		return state.Final() || state == access.StateOverdue, nil
 	})
 	if errors.Is(err, errTooSlow) {
@@ -262,8 +262,10 @@ func (p *Portal) extended(ctx context.Context, row store.RequestRow, d access.De
 	if err != nil {
 		return false, err
 	}
-	if err := refusal(events, workflows.UpdateMove, d); err != nil {
-		return false, err
+	for _, account := range accounts(row.Holds) {
+		if err := refusal(events, account, workflows.UpdateMove, d); err != nil {
+			return false, err
+		}
 	}
 	for _, h := range row.Holds {
 		key := "hold/" + h.ID + "/extended/" + d.Nonce
@@ -275,12 +277,10 @@ func (p *Portal) extended(ctx context.Context, row store.RequestRow, d access.De
 }
 
 // refusal is the error with which an account refused what a decision asked for.
-func refusal(events []store.EventRow, op string, d access.Decision) error {
-	suffix := "/refused/" + op + "/" + d.RequestID + "/" + d.Nonce
-	for _, e := range events {
-		if e.Kind == "operation.refused" && strings.HasSuffix(e.Key, suffix) {
-			return problem(http.StatusConflict, "", "%s", e.Text)
-		}
+func refusal(events []store.EventRow, account, op string, d access.Decision) error {
+	key := "account/" + account + "/refused/" + op + "/" + d.RequestID + "/" + d.Nonce
+	if i := slices.IndexFunc(events, func(e store.EventRow) bool { return e.Key == key }); i >= 0 {
+		return problem(http.StatusConflict, "", "%s", events[i].Text)
 	}
 	return nil
 }

@@ -48,17 +48,17 @@ func (p *Portal) identify(r *http.Request) (who access.Person, err error) {
 // person finds the person who goes by an address. In dev nobody has to prove
 // it.
 func (p *Portal) person(ctx context.Context, as string) (who access.Person, err error) {
-	if !p.Dev {
+	if !p.opts.Dev {
 		return who, problem(http.StatusUnauthorized, "for a trial on one machine use lapse-dev, or lapse portal --dev",
 			"nobody can sign in: sign-in with OIDC is not there yet")
 	}
 	if as == "" {
 		return who, problem(http.StatusUnauthorized, "set LAPSE_AS=<e-mail address>", "who are you? The header %s is missing", api.HeaderAs)
 	}
-	who, err = p.Store.PersonByEmail(ctx, as)
+	who, err = p.opts.Store.PersonByEmail(ctx, as)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		if _, _, err := p.Store.Config(ctx); errors.Is(err, store.ErrNotFound) {
+		if _, _, err := p.opts.Store.Config(ctx); errors.Is(err, store.ErrNotFound) {
 			// Nobody is known before the first configuration; somebody has to
 			// apply it.
 			return access.Person{Email: access.NormalEmail(as)}, nil
@@ -74,8 +74,8 @@ func (p *Portal) person(ctx context.Context, as string) (who access.Person, err 
 // tokenFits compares a bearer token with the portal's, in a time that says
 // nothing about it.
 func (p *Portal) tokenFits(token string) bool {
-	want, have := sha256.Sum256([]byte(p.Token)), sha256.Sum256([]byte(token))
-	return p.Token == "" || subtle.ConstantTimeCompare(want[:], have[:]) == 1
+	want, have := sha256.Sum256([]byte(p.opts.Token)), sha256.Sum256([]byte(token))
+	return p.opts.Token == "" || subtle.ConstantTimeCompare(want[:], have[:]) == 1
 }
 
 // cookieName is that of the dev identity for Temporal's Web UI, which can send
@@ -100,7 +100,7 @@ func (p *Portal) devSignIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: p.sign(who.Email), Path: "/codec", HttpOnly: true, SameSite: http.SameSiteStrictMode})
-	http.Redirect(w, r, p.UI, http.StatusSeeOther)
+	http.Redirect(w, r, p.opts.UI, http.StatusSeeOther)
 }
 
 // sign makes the value of a cookie that only this process can make.

@@ -84,7 +84,7 @@ func (p *Portal) showIntegration(ctx context.Context, c *caller, in *ByName) (ou
 
 // describe is an integration as the caller may see it.
 func (p *Portal) describe(ctx context.Context, c *caller, row store.IntegrationRow) (out api.Integration, err error) {
-	kind := p.Kinds[row.Kind]
+	kind := p.opts.Kinds[row.Kind]
 	out = api.Integration{Name: row.Name, Kind: row.Kind, Title: kind.Title, Connector: row.Connector, Sessions: kind.Sessions, Owner: c.owns(row), Types: row.Discover.Types}
 	if len(out.Types) == 0 {
 		out.Types = []string{}
@@ -95,7 +95,7 @@ func (p *Portal) describe(ctx context.Context, c *caller, row store.IntegrationR
 	if !out.Owner {
 		return out, nil
 	}
-	_, out.Findings, err = p.Store.Findings(ctx, row.ID)
+	_, out.Findings, err = p.opts.Store.Findings(ctx, row.ID)
 	return out, err
 }
 
@@ -114,7 +114,7 @@ func (p *Portal) listResources(ctx context.Context, c *caller, in *listedResourc
 	if err != nil {
 		return out, err
 	}
-	found, err := p.Store.Resources(ctx, store.ResourceFilter{Integration: row.ID, Type: in.Type, Query: in.Query, After: in.After, Limit: in.Limit})
+	found, err := p.opts.Store.Resources(ctx, store.ResourceFilter{Integration: row.ID, Type: in.Type, Query: in.Query, After: in.After, Limit: in.Limit})
 	if err != nil {
 		return out, err
 	}
@@ -140,7 +140,7 @@ func (p *Portal) check(ctx context.Context, c *caller, in *ByName) (out api.Chec
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	var report access.CheckReport
-	err = p.await(ctx, row, "check", &report, func() (client.WorkflowRun, error) { return engine.StartCheck(ctx, p.Temporal, row.ID) })
+	err = p.await(ctx, row, "check", &report, func() (client.WorkflowRun, error) { return engine.StartCheck(ctx, p.opts.Temporal, row.ID) })
 	out = api.Check{Integration: row.Name, OK: report.OK(), Server: report.Server, Items: append([]access.CheckItem{}, report.Items...)}
 	return out, err
 }
@@ -152,7 +152,7 @@ func (p *Portal) discover(ctx context.Context, c *caller, in *ByName) (out acces
 	}
 	ctx, cancel := context.WithTimeout(ctx, longTimeout)
 	defer cancel()
-	err = p.await(ctx, row, "discovery", &out, func() (client.WorkflowRun, error) { return engine.StartDiscovery(ctx, p.Temporal, row.ID) })
+	err = p.await(ctx, row, "discovery", &out, func() (client.WorkflowRun, error) { return engine.StartDiscovery(ctx, p.opts.Temporal, row.ID) })
 	return out, err
 }
 
@@ -171,7 +171,7 @@ func (p *Portal) sweep(ctx context.Context, c *caller, in *sweepCall) (out api.S
 	defer cancel()
 	var report access.SweepReport
 	run := func(a access.SweepArgs) error {
-		return p.await(ctx, row, "sweep", &report, func() (client.WorkflowRun, error) { return engine.StartSweep(ctx, p.Temporal, a) })
+		return p.await(ctx, row, "sweep", &report, func() (client.WorkflowRun, error) { return engine.StartSweep(ctx, p.opts.Temporal, a) })
 	}
 	// One that runs already would be found instead of begun, and not repair;
 	// so a repair comes after a look, which also shows what it will be about.
@@ -179,7 +179,7 @@ func (p *Portal) sweep(ctx context.Context, c *caller, in *sweepCall) (out api.S
 	if err == nil && in.Body.Repair {
 		event := access.Event{Key: "sweep/" + row.ID + "/" + access.NewID("rep"), Kind: "sweep.repair", At: c.now.UTC(), Actor: c.ID, Integration: row.ID,
 			Text: fmt.Sprintf("%s has %s repaired", c.Email, row.Name)}
-		if err = p.Store.Append(ctx, event); err == nil {
+		if err = p.opts.Store.Append(ctx, event); err == nil {
 			err = run(access.SweepArgs{Integration: row.ID, Repair: true})
 		}
 	}

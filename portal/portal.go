@@ -52,7 +52,7 @@ type Options struct {
 
 // Portal is the handler of everything that the portal serves.
 type Portal struct {
-	Options
+	opts    Options
 	control *activities.Control
 	handler http.Handler
 	cookies [32]byte // signs the cookies of this process
@@ -60,7 +60,7 @@ type Portal struct {
 
 // New makes a portal.
 func New(o Options) (*Portal, error) {
-	p := &Portal{Options: o, control: &activities.Control{Store: o.Store, Temporal: o.Temporal, Kinds: o.Kinds, Log: o.Log}}
+	p := &Portal{opts: o, control: &activities.Control{Store: o.Store, Temporal: o.Temporal, Kinds: o.Kinds, Log: o.Log}}
 	rand.Read(p.cookies[:]) // never fails: see crypto/rand
 	codec, err := p.codecHandler()
 	if err != nil {
@@ -90,7 +90,7 @@ func (p *Portal) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if p.Dev && !loopback(r.Host) {
+		if p.opts.Dev && !loopback(r.Host) {
 			writeProblem(w, problem(http.StatusMisdirectedRequest, "use http://127.0.0.1 or http://localhost",
 				"the dev identity answers under a loopback name only"))
 			return
@@ -124,6 +124,7 @@ func (p *Portal) apiHandler() http.Handler {
 		"dev":   {Type: "apiKey", In: "header", Name: api.HeaderAs},
 		"token": {Type: "http", Scheme: "bearer"},
 	}
+	config.Security = []map[string][]string{{"dev": {}}, {"dev": {}, "token": {}}}
 	mux := http.NewServeMux()
 	root := humago.New(mux, config)
 	p.registerHealth(root)
@@ -170,7 +171,7 @@ const (
 // Listen serves a portal on an address until stop is called. While sign-in is
 // the dev identity it must be a loopback address.
 func Listen(addr string, p *Portal) (stop func(), err error) {
-	if p.Dev && !loopback(addr) {
+	if p.opts.Dev && !loopback(addr) {
 		return nil, fmt.Errorf("portal %s: sign-in is the dev identity, so it listens on loopback only: use 127.0.0.1:8080 or another port there", addr)
 	}
 	l, err := net.Listen("tcp", addr)
@@ -179,11 +180,11 @@ func Listen(addr string, p *Portal) (stop func(), err error) {
 	}
 	server := &http.Server{
 		Handler: p, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelWarn),
+		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(p.opts.Log.Handler(), slog.LevelWarn),
 	}
 	go func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			p.Log.Error("the portal stopped serving", "error", err)
+			p.opts.Log.Error("the portal stopped serving", "error", err)
 		}
 	}()
 	return func() {

@@ -83,7 +83,7 @@ func (p *Portal) fail(op huma.Operation, err error) *api.Problem {
 	if unreachable(err) {
 		return problem(http.StatusServiceUnavailable, "try again once Temporal is back", "Temporal does not answer")
 	}
-	p.Log.Error("internal error", "operation", op.OperationID, "error", err)
+	p.opts.Log.Error("internal error", "operation", op.OperationID, "error", err)
 	return problem(http.StatusInternalServerError, "the portal's log says more", "internal error")
 }
 

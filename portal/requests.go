@@ -128,7 +128,7 @@ func (p *Portal) asked(ctx context.Context, c *caller, wants []api.Want) (asked 
 			wrong("resource", "want TYPE:PATH, for example schema:shop/public")
 			continue
 		}
-		found, err := p.Store.Resource(ctx, in.ID, resource)
+		found, err := p.opts.Store.Resource(ctx, in.ID, resource)
 		if errors.Is(err, store.ErrNotFound) {
 			near, err := p.near(ctx, in, resource)
 			if err != nil {
@@ -159,7 +159,7 @@ func (p *Portal) asked(ctx context.Context, c *caller, wants []api.Want) (asked 
 
 // near names what somebody may have meant by a resource that is not there.
 func (p *Portal) near(ctx context.Context, in store.IntegrationRow, r access.Resource) (string, error) {
-	rows, err := p.Store.Resources(ctx, store.ResourceFilter{Integration: in.ID, Type: r.Type, Limit: 1000})
+	rows, err := p.opts.Store.Resources(ctx, store.ResourceFilter{Integration: in.ID, Type: r.Type, Limit: 1000})
 	if err != nil {
 		return "", err
 	}
@@ -188,8 +188,8 @@ func keyedID(person, key string) string {
 func (p *Portal) keep(ctx context.Context, c *caller, r access.Request) (store.RequestRow, error) {
 	event := access.Event{Key: "request/" + r.ID + "/created", Kind: "request.created", At: r.CreatedAt, Actor: c.ID, RequestID: r.ID,
 		Text: fmt.Sprintf("%s asks for %s for %s: %s", c.Email, asks(r), r.Duration, r.Reason)}
-	failed := p.Store.CreateRequest(ctx, r, event)
-	row, err := p.Store.Request(ctx, r.ID)
+	failed := p.opts.Store.CreateRequest(ctx, r, event)
+	row, err := p.opts.Store.Request(ctx, r.ID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return row, failed
@@ -234,7 +234,7 @@ func (p *Portal) start(ctx context.Context, c *caller, r access.Request) error {
 	if len(summary) > summaryLimit {
 		summary = strings.ToValidUTF8(summary[:summaryLimit], "") + "..."
 	}
-	_, err := p.Temporal.ExecuteWorkflow(ctx, activities.RequestStart(r, summary), workflows.RequestType, workflows.RequestInput{RequestID: r.ID})
+	_, err := p.opts.Temporal.ExecuteWorkflow(ctx, activities.RequestStart(r, summary), workflows.RequestType, workflows.RequestInput{RequestID: r.ID})
 	return err
 }
 
@@ -251,7 +251,7 @@ func (p *Portal) show(ctx context.Context, c *caller, row store.RequestRow) (out
 	if out, err = p.brief(ctx, c, row); err != nil {
 		return out, err
 	}
-	decisions, err := p.Store.Decisions(ctx, row.ID)
+	decisions, err := p.opts.Store.Decisions(ctx, row.ID)
 	if err != nil {
 		return out, err
 	}
@@ -295,7 +295,7 @@ func (p *Portal) eventsOf(ctx context.Context, row store.RequestRow) ([]store.Ev
 func (p *Portal) events(ctx context.Context, f store.EventFilter) (all []store.EventRow, err error) {
 	f.Limit = 1000
 	for {
-		page, err := p.Store.Events(ctx, f)
+		page, err := p.opts.Store.Events(ctx, f)
 		if err != nil {
 			return nil, err
 		}
@@ -391,7 +391,7 @@ func (p *Portal) listRequests(ctx context.Context, c *caller, in *listFilter) (o
 		f.Integration = i.ID
 	}
 	if in.Person != "" {
-		person, err := p.Store.PersonByEmail(ctx, in.Person)
+		person, err := p.opts.Store.PersonByEmail(ctx, in.Person)
 		if errors.Is(err, store.ErrNotFound) {
 			return out, wrongs("", api.Wrong{Location: "query.person", Message: "nobody in the directory has this e-mail address"})
 		}
@@ -404,7 +404,7 @@ func (p *Portal) listRequests(ctx context.Context, c *caller, in *listFilter) (o
 		f.Person = c.ID
 	}
 	for {
-		page, err := p.Store.Requests(ctx, f)
+		page, err := p.opts.Store.Requests(ctx, f)
 		if err != nil {
 			return out, err
 		}

@@ -295,21 +295,36 @@ func (a *app) credentialsCommand() *cobra.Command {
 		if err := a.client.post(ctx, "/requests/"+id+"/credentials", in, &c); err != nil {
 			return err
 		}
-		return a.show(c, func(w io.Writer) {
-			rows := [][]string{{"Username", c.Username}, {"Password", c.Password}}
-			if c.Command != "" {
-				rows = append(rows, []string{"Command", c.Command})
-			}
-			for _, name := range slices.Sorted(maps.Keys(c.Details)) {
-				rows = append(rows, []string{title(name), c.Details[name]})
-			}
-			table(w, "", rows...)
-			fmt.Fprintln(w, "\nThis is shown only once.")
-		})
+		return a.show(c, func(w io.Writer) { credential(w, c) })
 	})
 	cmd.Flags().BoolVar(&in.New, "new", false, "make another credential; the old one stops working")
 	cmd.Flags().StringVar(&in.Integration, "integration", "", "`name` of the integration, where the request has several")
 	return cmd
+}
+
+// credential prints what a person needs to use an account. Details of several
+// lines, such as a certificate, stay as they are, to be copied.
+func credential(w io.Writer, c api.Credential) {
+	rows := [][]string{{"Username", c.Username}, {"Password", c.Password}}
+	if c.Command != "" {
+		rows = append(rows, []string{"Command", c.Command})
+	}
+	var blocks []string
+	for _, name := range slices.Sorted(maps.Keys(c.Details)) {
+		if detail := strings.TrimSpace(c.Details[name]); strings.Contains(detail, "\n") {
+			blocks = append(blocks, name)
+		} else {
+			rows = append(rows, []string{title(name), detail})
+		}
+	}
+	table(w, "", rows...)
+	for _, name := range blocks {
+		fmt.Fprintf(w, "\n%s:\n", clean(title(name)))
+		for line := range strings.Lines(strings.TrimSpace(c.Details[name])) {
+			fmt.Fprintln(w, clean(strings.TrimRight(line, "\r\n")))
+		}
+	}
+	fmt.Fprintln(w, "\nThis is shown only once.")
 }
 
 // title writes the name of a detail for people.

@@ -111,10 +111,9 @@ func (a *app) workerCommand() *cobra.Command {
 	return cmd
 }
 
-// starting is the failure of a part that does not come up.
-func starting(err error) error {
-	return &failure{Text: err.Error(), Hint: "see the environment and flags with --help"}
-}
+// starting is the failure of a part that does not come up. Its causes say
+// themselves what to do.
+func starting(err error) error { return &failure{Text: err.Error()} }
 
 // connect is a connector.
 func (p *part) connect(ctx context.Context, name string) error {

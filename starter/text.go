@@ -13,14 +13,18 @@ import (
 
 // table prints rows in aligned columns.
 func table(w io.Writer, indent string, rows ...[]string) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
-		for i, cell := range row {
-			row[i] = clean(cell)
+		for _, cell := range row {
+			fmt.Fprint(t, clean(cell), "\t")
 		}
-		fmt.Fprintln(t, indent+strings.TrimRight(strings.Join(row, "\t"), "\t"))
+		fmt.Fprintln(t)
 	}
 	t.Flush()
+	for line := range strings.Lines(b.String()) {
+		fmt.Fprintln(w, indent+strings.TrimRight(line, " \n"))
+	}
 }
 
 // clean keeps text that others wrote from steering the terminal, or from

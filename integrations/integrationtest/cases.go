@@ -27,7 +27,7 @@ var accessCases = []Case{
 	{Name: "tug-of-war", Promise: "Two processes that grant and revoke the same leave what was asked for last.", run: tugOfWar},
 	{Name: "absent", Promise: "A grant on what does not exist fails as such and makes nothing; a revoke of what is not there succeeds.", run: absent},
 	{Name: "hostile-names", Promise: "Names of resources that want to break out of a statement are quoted or refused, never executed.", Needs: []Capability{HostileNames}, run: hostileNames},
-	{Name: "hostile-people", Promise: "Addresses of people that want to break out do not, and people who look alike have accounts of their own.", run: hostilePeople},
+	{Name: "hostile-people", Promise: "Addresses of people that want to break out do not, and people who look alike have accounts of their own.", Needs: []Capability{Principals}, run: hostilePeople},
 }
 
 // exactly grants each end of each chain, and one thing apart.
@@ -368,9 +368,6 @@ func hostileNames(t T, h *Harness) {
 }
 
 func hostilePeople(t T, h *Harness) {
-	if !h.has(Principals) {
-		t.Skipf("needs: %s", Principals)
-	}
 	pr := h.start(t)
 	long := strings.Repeat("a", 60)
 	names := map[string]string{}

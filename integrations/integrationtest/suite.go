@@ -91,21 +91,20 @@ func Run(t *testing.T, newHarness func(t *testing.T) *Harness) []Result {
 	h := newHarness(t)
 	var results []Result
 	for _, c := range Cases() {
-		r := Result{Name: c.Name, Promise: c.Promise, Status: Skipped, Reason: string(c.Missing(h))}
-		begun := time.Now()
 		t.Run(c.Name, func(t *testing.T) {
+			begun := time.Now()
 			defer func() {
-				if r.Reason == "" {
-					r.Status = Passed
-				}
-				if t.Failed() {
+				r := Result{Name: c.Name, Promise: c.Promise, Status: Passed, Took: time.Since(begun)}
+				switch {
+				case t.Failed():
 					r.Status = Failed
+				case t.Skipped():
+					r.Status, r.Reason = Skipped, string(c.Missing(h))
 				}
+				results = append(results, r)
 			}()
 			c.Run(t, h)
 		})
-		r.Took = time.Since(begun)
-		results = append(results, r)
 	}
 	t.Log(Summary(results))
 	return results

@@ -32,12 +32,19 @@ func (s *session) deleteAccount(ctx context.Context, req integrations.DeleteRequ
 		return res, err
 	}
 	var errs []error
+	var foreign []string
 	held, err := s.memberships(ctx, a.role.OID)
 	if err != nil {
 		return res, err
 	}
 	for _, m := range held {
-		errs = append(errs, s.withdraw(ctx, a.name, m))
+		err := s.withdraw(ctx, a.name, m)
+		if access.KindOf(err) == access.Privilege {
+			// Somebody else gave it, and only they take it back from an
+			// account that stays. One that is dropped takes it along.
+			foreign, err = append(foreign, "foreign_grants: "+err.Error()), nil
+		}
+		errs = append(errs, err)
 	}
 	if err := access.Worst(errs...); err != nil {
 		return res, err
@@ -52,6 +59,7 @@ func (s *session) deleteAccount(ctx context.Context, req integrations.DeleteRequ
 		if res.Owns, err = s.describe(ctx, a.role.OID, needed); err != nil {
 			return res, err
 		}
+		res.Owns = append(res.Owns, foreign...)
 		return res, s.bury(ctx, a)
 	}
 	if err := s.exec(ctx, ddl("DROP ROLE IF EXISTS ?", ident(a.name))); err != nil {

@@ -99,15 +99,15 @@ func (s *session) discover(ctx context.Context, c cursor) (page access.Page, err
 	return page, nil
 }
 
-// nextDatabase is the first readable database after the cursor's; the step is
-// empty when there is none.
+// nextDatabase is the first database after the cursor's; the step is empty when
+// there is none.
 func (s *session) nextDatabase(ctx context.Context, c cursor) (step, name string, err error) {
 	rows, err := ask[databaseRow](ctx, s.conn, databasesSQL)
 	if err != nil {
 		return "", "", during("reading the databases", err)
 	}
 	for _, d := range rows {
-		if d.Mine && (c.Step == stepRoles || d.Name > c.Database) {
+		if c.Step == stepRoles || d.Name > c.Database {
 			return stepSchemas, d.Name, nil
 		}
 	}

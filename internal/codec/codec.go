@@ -28,7 +28,7 @@ const (
 // New returns the two converters that every Temporal client of Lapse uses. The
 // first key encrypts, all of them decrypt; there must be at least one.
 func New(ks []keys.Codec) (converter.DataConverter, converter.FailureConverter) {
-	data := converter.NewCodecDataConverter(converter.GetDefaultDataConverter(), newCodec(ks))
+	data := converter.NewCodecDataConverter(converter.GetDefaultDataConverter(), Payloads(ks))
 	return data, temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{
 		DataConverter:          data,
 		EncodeCommonAttributes: true,
@@ -41,7 +41,8 @@ type codec struct {
 	byID  map[string]keys.Codec
 }
 
-func newCodec(ks []keys.Codec) codec {
+// Payloads is the codec behind New, for those who read histories.
+func Payloads(ks []keys.Codec) converter.PayloadCodec {
 	c := codec{first: ks[0], byID: map[string]keys.Codec{}}
 	for _, k := range ks {
 		c.byID[k.ID] = k

@@ -97,7 +97,7 @@ func TestRotation(t *testing.T) {
 
 func TestTampering(t *testing.T) {
 	ks := slices.Concat(ring(t), ring(t))
-	c := newCodec(ks)
+	c := Payloads(ks)
 	sealed, err := c.Encode([]*commonpb.Payload{{Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(`"x"`)}})
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func TestHandler(t *testing.T) {
 	ks := ring(t)
 	h := Handler(ks)
 	plain := &commonpb.Payload{Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(`"plain"`)}
-	sealed, err := newCodec(ks).Encode([]*commonpb.Payload{plain})
+	sealed, err := Payloads(ks).Encode([]*commonpb.Payload{plain})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestHandler(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	c := newCodec(ring(f))
+	c := Payloads(ring(f))
 	f.Add([]byte(`{"payloads":[{"metadata":{"encoding":"YmluYXJ5L2VuY3J5cHRlZA=="},"data":"AAAA"}]}`))
 	f.Add([]byte(`{"payloads":[null,{}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {

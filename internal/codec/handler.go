@@ -19,7 +19,7 @@ const maxBody = 16 << 20
 // check of who asks. There is no /encode: nobody needs a browser to make
 // payloads that look like ours.
 func Handler(ks []keys.Codec) http.Handler {
-	c := newCodec(ks)
+	c := Payloads(ks)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /decode", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))

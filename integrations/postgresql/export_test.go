@@ -1,0 +1,27 @@
+package postgresql
+
+import (
+	"context"
+
+	"github.com/lapse-access/lapse/integrations"
+)
+
+// Exec carries out one statement as operations do, in a database.
+func Exec(ctx context.Context, i integrations.Integration, database, text string) error {
+	return i.(*integration).reading(ctx, func(ctx context.Context, s *session) error {
+		c, err := s.database(ctx, database)
+		if err != nil {
+			return err
+		}
+		return c.exec(ctx, statement{text: text})
+	})
+}
+
+// Quoted is a name and a text as this package puts them into statements.
+func Quoted(s string) (name, text string, err error) {
+	if name, err = ident(s).sql(); err != nil {
+		return "", "", err
+	}
+	text, err = literal(s).sql()
+	return name, text, err
+}
