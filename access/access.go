@@ -217,6 +217,10 @@ func SplitAccountID(id string) (integration, person string, err error) {
 	return integration, person, nil
 }
 
+// FirstSequence is the first operation number of an incarnation of an account.
+// Each incarnation has a million of them.
+func FirstSequence(incarnation int64) int64 { return incarnation << 20 }
+
 // NewID mints an opaque id, "prefix-" and 80 random bits in lower-case base32.
 func NewID(prefix string) string {
 	var b [10]byte

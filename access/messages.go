@@ -287,7 +287,7 @@ type TicketDone struct {
 // Finding is one thing that the sweep saw and that should not be so.
 type Finding struct {
 	// Kind is lost_account, lost_request, unknown_principal, missing,
-	// unexpected, foreign, overdue or restored.
+	// unexpected, foreign, overdue, outdated, unreadable or restored.
 	Kind    string `json:"kind"`
 	Subject string `json:"subject"`
 	Text    string `json:"text"`
@@ -305,6 +305,8 @@ type SweepReport struct {
 	// accepts it.
 	ReportOnly string    `json:"report_only,omitempty"`
 	Findings   []Finding `json:"findings"`
+	// Notes is what was brought up to date on the target by the way.
+	Notes []string `json:"notes,omitempty"`
 	// Delete names the principals that a repair deletes.
 	Delete []Account `json:"delete,omitempty"`
 }

@@ -182,7 +182,7 @@ func (c *Control) LoadAccount(ctx context.Context, id string) (access.AccountBri
 		if b, err = c.account(ctx, id); err != nil {
 			return b, err
 		}
-		b.Sequence = row.Incarnation << 20
+		b.Sequence = access.FirstSequence(row.Incarnation)
 		b.Holds, b.Baseline, b.Wrote, b.Generation, b.CleanupAt = row.Holds, row.Baseline, row.Wrote, row.Generation, row.CleanupAt
 		return b, nil
 	})

@@ -142,6 +142,19 @@ func (p *Provision) Accounts(ctx context.Context, a access.DiscoverArgs) (access
 	})
 }
 
+// Maintain brings up to date what belongs to no single account, where the kind
+// has such things.
+func (p *Provision) Maintain(ctx context.Context, integration string) ([]string, error) {
+	return guard(ctx, failed, func(ctx context.Context) ([]string, error) {
+		return with(ctx, p, integration, func(i integrations.Integration) ([]string, error) {
+			if m, ok := i.(integrations.Maintainer); ok {
+				return m.Maintain(ctx)
+			}
+			return nil, nil
+		})
+	})
+}
+
 // Discover reads one page of the catalog.
 func (p *Provision) Discover(ctx context.Context, a access.DiscoverArgs) (access.Page, error) {
 	return guard(ctx, failed, func(ctx context.Context) (access.Page, error) {

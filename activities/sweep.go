@@ -206,12 +206,25 @@ func (c *Control) compare(ctx context.Context, integration string, principals []
 		if !seen[row.ID] && slices.ContainsFunc(row.Holds, func(h access.Hold) bool { return settled(h, r.At) }) {
 			r.Findings = append(r.Findings, access.Finding{Kind: "missing", Subject: row.Name, Text: "the account was taken away on the target while it holds something"})
 		}
-		if slices.ContainsFunc(row.Holds, func(h access.Hold) bool { return h.OverdueAt(r.At) > access.OverdueAfter }) {
-			// The target answers again: what waits for it need not wait longer.
-			err := c.Temporal.SignalWorkflow(ctx, workflows.AccountID(row.ID), "", workflows.SignalWake, nil)
-			if _, missing := errors.AsType[*serviceerror.NotFound](err); err != nil && !missing {
-				return err
-			}
+	}
+	return c.Wake(ctx, integration)
+}
+
+// Wake has the accounts that wait to repeat a revoke try again at once: the
+// target answers, or a right was mended.
+func (c *Control) Wake(ctx context.Context, integration string) error {
+	rows, err := c.Store.AccountsOf(ctx, integration)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, row := range rows {
+		if !slices.ContainsFunc(row.Holds, func(h access.Hold) bool { return h.OverdueAt(now) > access.OverdueAfter }) {
+			continue
+		}
+		err := c.Temporal.SignalWorkflow(ctx, workflows.AccountID(row.ID), "", workflows.SignalWake, nil)
+		if _, missing := errors.AsType[*serviceerror.NotFound](err); err != nil && !missing {
+			return err
 		}
 	}
 	return nil

@@ -39,6 +39,7 @@ func Control(c client.Client, control *activities.Control) worker.Worker {
 		workflows.ActSweepCompare:   control.SweepCompare,
 		workflows.ActStoreResources: control.StoreResources,
 		workflows.ActIntegration:    control.Integration,
+		workflows.ActWake:           control.Wake,
 	} {
 		w.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
@@ -74,6 +75,7 @@ func Connector(c client.Client, name string, provision *activities.Provision) wo
 		workflows.ActCredential: provision.Credential,
 		workflows.ActDelete:     provision.DeleteAccount,
 		workflows.ActPrincipals: provision.Accounts,
+		workflows.ActMaintain:   provision.Maintain,
 		workflows.ActDiscover:   provision.Discover,
 		workflows.ActCheck:      provision.Check,
 	} {

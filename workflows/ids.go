@@ -91,6 +91,7 @@ const (
 	ActSweepCompare   = "SweepCompare"
 	ActStoreResources = "StoreResources"
 	ActIntegration    = "Integration"
+	ActWake           = "Wake"
 
 	ActHeld       = "Held"
 	ActGrant      = "Grant"
@@ -98,6 +99,7 @@ const (
 	ActCredential = "Credential"
 	ActDelete     = "DeleteAccount"
 	ActPrincipals = "Accounts"
+	ActMaintain   = "Maintain"
 	ActDiscover   = "Discover"
 	ActCheck      = "Check"
 )

@@ -10,7 +10,8 @@ import (
 
 // The workflows of one integration as a whole: check, discovery and sweep.
 
-// Check proves each right of the connector's account.
+// Check proves each right of the connector's account. Accounts that wait for a
+// target that is back, or a right that was mended, try again at once.
 func Check(ctx workflow.Context, integration string) (access.CheckReport, error) {
 	var b access.IntegrationBrief
 	var report access.CheckReport
@@ -18,7 +19,10 @@ func Check(ctx workflow.Context, integration string) (access.CheckReport, error)
 		return report, err
 	}
 	err := workflow.ExecuteActivity(bounded(ctx, b.Connector, "check "+b.Name, time.Minute, priorityDiscover), ActCheck, integration).Get(ctx, &report)
-	return report, err
+	if err != nil || !report.OK() {
+		return report, err
+	}
+	return report, workflow.ExecuteActivity(untilDone(ctx, "wake the accounts that wait"), ActWake, integration).Get(ctx, nil)
 }
 
 // DiscoveryInput starts a discovery, or the next run of one.
@@ -90,6 +94,13 @@ func Sweep(ctx workflow.Context, in access.SweepArgs) (access.SweepReport, error
 			break
 		}
 	}
+	if compare.Read && report.ReportOnly == "" {
+		err := workflow.ExecuteActivity(bounded(ctx, report.Connector, "bring up to date what belongs to everybody", 5*time.Minute, prioritySweep), ActMaintain,
+			in.Integration).Get(ctx, &compare.Report.Notes)
+		if err != nil {
+			compare.Report.Findings = append(compare.Report.Findings, access.Finding{Kind: "outdated", Subject: report.Integration, Text: reason(err)})
+		}
+	}
 	if err := workflow.ExecuteActivity(untilDone(ctx, "compare with the target"), ActSweepCompare, compare).Get(ctx, &report); err != nil {
 		return report, err
 	}
@@ -100,7 +111,7 @@ func Sweep(ctx workflow.Context, in access.SweepArgs) (access.SweepReport, error
 		var done access.DeleteDone
 		// Nobody else writes for this account: it has no row, and so no workflow.
 		err := workflow.ExecuteActivity(bounded(ctx, report.Connector, "delete "+acct.Name, 5*time.Minute, prioritySweep), ActDelete,
-			access.DeleteArgs{Account: acct, Sequence: 1 << 62}).Get(ctx, &done)
+			access.DeleteArgs{Account: acct, Sequence: access.FirstSequence(workflow.Now(ctx).Unix())}).Get(ctx, &done)
 		for i, f := range report.Findings {
 			if f.Kind == "unknown_principal" && f.Subject == acct.Name {
 				if report.Findings[i].Repaired = string(done.Outcome); err != nil {

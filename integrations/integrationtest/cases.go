@@ -387,7 +387,11 @@ func hostilePeople(t T, h *Harness) {
 		// The directory may change how the address is written.
 		p.Email, p.Name = strings.ToUpper(email), ""
 		p.revoke(t, pr, h.Apart[0])
-		p.Name = p.marked(t, pr)[0].Name
+		got := p.marked(t, pr)
+		if len(got) != 1 {
+			t.Fatalf("with address %q there are %d accounts, want 1", email, len(got))
+		}
+		p.Name = got[0].Name
 		p.can(t, h, h.Apart[0], false, "after a revoke with the address in capitals")
 		p.delete(t, pr)
 	}

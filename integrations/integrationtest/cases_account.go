@@ -265,8 +265,7 @@ func sessions(t T, h *Harness) {
 		for name, s := range open {
 			for s.Alive() {
 				if time.Now().After(deadline) {
-					t.Errorf("a session outlives the revoke: %s", name)
-					break
+					t.Fatalf("a session outlives the revoke: %s", name)
 				}
 				time.Sleep(20 * time.Millisecond)
 			}

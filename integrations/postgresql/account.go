@@ -2,6 +2,7 @@ package postgresql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -133,6 +134,17 @@ func (s *session) carried(m membership) (access.Entitlement, bool) {
 // A grantor that was dropped since counts as ours, because access has to end.
 func (a *account) byUs(m membership) bool {
 	return m.Grantor == "" || slices.Contains(a.mark.Grantors, m.Grantor)
+}
+
+// execOn carries out statements that change a role of Lapse's own. Where the
+// right to do so is missing, because the connector has another login than the
+// one that made the role, the error says how to give it.
+func (s *session) execOn(ctx context.Context, role string, statements ...statement) error {
+	err := s.exec(ctx, statements...)
+	if e, ok := errors.AsType[*access.Error](err); ok && e.Kind == access.Privilege {
+		return e.WithRemedy("%s", s.server.adminRemedy(role))
+	}
+	return err
 }
 
 // disable is the statement that closes an account: no login, no password, and

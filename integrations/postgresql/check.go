@@ -149,7 +149,23 @@ func (s *session) checkGrantable(ctx context.Context) ([]access.CheckItem, error
 		item.Detail = fmt.Sprintf("%d roles cannot be offered: %s", len(missing), strings.Join(missing[:min(10, len(missing))], ", "))
 		item.Remedy = s.server.adminRemedy(missing[0])
 	}
-	return []access.CheckItem{item}, nil
+	own := access.CheckItem{Operation: "revoke", Name: "roles of Lapse", OK: true}
+	for after, more := "", true; more; {
+		roles, err := s.marked(ctx, after, pageSize)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range roles {
+			if r.mark.Kind != "" && !r.Mine && own.OK {
+				own.OK, own.Detail = false, "the connector may not change "+r.Name+", and perhaps others, which another login of the connector made"
+				own.Remedy = s.server.adminRemedy(r.Name)
+			}
+		}
+		if more = len(roles) == pageSize; more {
+			after = roles[pageSize-1].Name
+		}
+	}
+	return []access.CheckItem{item, own}, nil
 }
 
 // checkDatabases looks into every database for owners that the connector cannot
@@ -198,7 +214,7 @@ func (s *session) checkDatabases(ctx context.Context) ([]access.CheckItem, error
 		items = append(items, access.CheckItem{
 			Operation: "grant", Name: "act for " + name, Optional: true,
 			Detail: "the connector may neither give what " + name + " owns nor what it will make",
-			Remedy: "GRANT " + shown(name) + " TO " + shown(s.server.User),
+			Remedy: s.actFor(ctx, name),
 		})
 	}
 	return items, nil

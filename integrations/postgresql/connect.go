@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -204,8 +203,9 @@ func (c *conn) close() {
 	c.pg.Close(ctx) // nothing depends on a polite end
 }
 
-// session is one operation's turn on the server: the only one of any Lapse,
-// for as long as its connection to the maintenance database lives.
+// session is what one operation has of the server: a connection to the
+// maintenance database, which also keeps the operation's turn, and others to
+// the databases that it looks into. It is used by one goroutine.
 type session struct {
 	*conn
 	i         *integration
@@ -220,9 +220,6 @@ type server struct {
 	User       string
 	Superuser  bool
 	CreateRole bool
-	// Bootstrap is the first superuser, in whose name superusers give
-	// memberships from PostgreSQL 16 on.
-	Bootstrap string
 }
 
 // grantorsMatter is true where a membership is a row for each of its grantors
@@ -333,7 +330,7 @@ func (s *session) database(ctx context.Context, name string) (*conn, error) {
 }
 
 func (s *session) close() {
-	for c := range maps.Values(s.databases) {
+	for _, c := range s.databases {
 		c.close()
 	}
 	s.conn.close()

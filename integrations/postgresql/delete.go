@@ -25,14 +25,25 @@ func (s *session) deleteAccount(ctx context.Context, req integrations.DeleteRequ
 	case a.role == nil:
 		return s.deletedBefore(ctx, a)
 	}
-	if err := s.exec(ctx, s.numbered(a, req.Sequence), disable(a.name)); err != nil {
+	if err := s.execOn(ctx, a.name, s.numbered(a, req.Sequence), disable(a.name)); err != nil {
 		return res, during("closing the login of "+a.name, err)
 	}
 	if _, err := s.endSessions(ctx, a.name, a.role.OID); err != nil {
 		return res, err
 	}
-	var errs []error
-	var foreign []string
+	needed, err := s.release(ctx, a.name, a.role.OID)
+	if err != nil {
+		return res, err
+	}
+	if len(needed) == 0 {
+		// Its memberships go with the role, whoever gave them.
+		res.Outcome = access.Gone
+		return res, during("dropping "+a.name, s.execOn(ctx, a.name, ddl("DROP ROLE IF EXISTS ?", ident(a.name))))
+	}
+	res.Outcome = access.KeptDisabled
+	if res.Owns, err = s.describe(ctx, a.role.OID, needed); err != nil {
+		return res, err
+	}
 	held, err := s.memberships(ctx, a.role.OID)
 	if err != nil {
 		return res, err
@@ -40,33 +51,13 @@ func (s *session) deleteAccount(ctx context.Context, req integrations.DeleteRequ
 	for _, m := range held {
 		err := s.withdraw(ctx, a.name, m)
 		if access.KindOf(err) == access.Privilege {
-			// Somebody else gave it, and only they take it back from an
-			// account that stays. One that is dropped takes it along.
-			foreign, err = append(foreign, "foreign_grants: "+err.Error()), nil
-		}
-		errs = append(errs, err)
-	}
-	if err := access.Worst(errs...); err != nil {
-		return res, err
-	}
-
-	needed, err := s.release(ctx, a.name, a.role.OID)
-	if err != nil {
-		return res, err
-	}
-	if len(needed) > 0 {
-		res.Outcome = access.KeptDisabled
-		if res.Owns, err = s.describe(ctx, a.role.OID, needed); err != nil {
+			// Somebody else gave it, and only they take it back.
+			res.Owns = append(res.Owns, "foreign_grants: "+err.Error())
+		} else if err != nil {
 			return res, err
 		}
-		res.Owns = append(res.Owns, foreign...)
-		return res, s.bury(ctx, a)
 	}
-	if err := s.exec(ctx, ddl("DROP ROLE IF EXISTS ?", ident(a.name))); err != nil {
-		return res, during("dropping "+a.name, err)
-	}
-	res.Outcome = access.Gone
-	return res, nil
+	return res, s.bury(ctx, a)
 }
 
 // deletedBefore answers for an account that is not there: a tombstone that
@@ -215,7 +206,7 @@ func (s *session) bury(ctx context.Context, a *account) error {
 	}
 	m := a.mark
 	m.Kind = kindTombstone
-	err = s.exec(ctx,
+	err = s.execOn(ctx, a.name,
 		ddl("ALTER ROLE ? NOLOGIN PASSWORD NULL VALID UNTIL 'epoch' CONNECTION LIMIT 0", ident(a.name)),
 		ddl("ALTER ROLE ? RENAME TO ?", ident(a.name), ident(name)),
 		m.comment(name))

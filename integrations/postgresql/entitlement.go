@@ -238,7 +238,8 @@ func (s *session) plan(ctx context.Context, t target, stale time.Time) (plan, er
 	if !t.present(objects) {
 		return p, access.Errorf(access.ResourceMissing, "%s is not there", t.Resource)
 	}
-	return p, s.planDefinition(ctx, c, &p, lacking(objects), stale)
+	err = s.planDefinition(ctx, c, &p, lacking(objects), stale)
+	return p, err
 }
 
 // planDefinition adds the statements that give the entitlement role what it
@@ -247,7 +248,7 @@ func (s *session) planDefinition(ctx context.Context, c *conn, p *plan, missing 
 	for _, o := range missing {
 		if !o.Grantable {
 			return access.Errorf(access.Privilege, "the connector may not give %s on %s %s, which %s owns", p.Permission, o.Kind, o.display(), o.Owner).
-				WithRemedy("GRANT %s TO %s", shown(o.Owner), shown(s.server.User))
+				WithRemedy("%s", s.actFor(ctx, o.Owner))
 		}
 	}
 	if len(missing) == 0 && p.applied.After(stale) {
@@ -267,10 +268,19 @@ func (s *session) planDefinition(ctx context.Context, c *conn, p *plan, missing 
 			p.define = append(p.define, defaults(o.Name, p.target, words)...)
 			continue
 		}
-		p.notes = append(p.notes, fmt.Sprintf("what %s makes later in %s is not covered: GRANT %s TO %s",
-			o.Name, p.Resource, shown(o.Name), shown(s.server.User)))
+		p.notes = append(p.notes, fmt.Sprintf("what %s makes later in %s is not covered: %s", o.Name, p.Resource, s.actFor(ctx, o.Name)))
 	}
 	return nil
+}
+
+// actFor is what lets the connector give what somebody owns. Membership in a
+// superuser is not: it would make the connector one.
+func (s *session) actFor(ctx context.Context, owner string) string {
+	rows, err := ask[only[bool]](ctx, s.conn, "SELECT rolsuper FROM pg_roles WHERE rolname = $1", owner)
+	if err == nil && len(rows) == 1 && rows[0].Value {
+		return "ALTER ... OWNER TO a role that is no superuser, or GRANT each privilege TO " + shown(s.server.User) + " WITH GRANT OPTION"
+	}
+	return "GRANT " + shown(owner) + " TO " + shown(s.server.User)
 }
 
 // define carries out a plan's definition, in the database of the entitlement.

@@ -34,7 +34,7 @@ const (
 )
 
 // hostile is a name that wants to break out of everything.
-const hostile = `we"ird';--\ %s $1 ` + "\t" + `😀 ‮x/*`
+const hostile = "we\"ird';--\\ %s $1 \t😀 \u202ex/*"
 
 // bed is a real server with something on it, and the superuser who looks.
 type bed struct {

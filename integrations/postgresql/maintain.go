@@ -65,7 +65,7 @@ func (s *session) maintain(ctx context.Context, e access.Entitlement) (notes []s
 	if err := s.define(ctx, p); err != nil {
 		return p.notes, err
 	}
-	return p.notes, during("marking role "+p.role, s.exec(ctx, s.entitlementMark(p, time.Now().UTC().Truncate(time.Second))))
+	return p.notes, during("marking role "+p.role, s.execOn(ctx, p.role, s.entitlementMark(p, time.Now().UTC().Truncate(time.Second))))
 }
 
 // dropRole drops an entitlement role without members, unless it owns things.
@@ -78,5 +78,5 @@ func (s *session) dropRole(ctx context.Context, p plan) (notes []string, err err
 		return []string{fmt.Sprintf("role %s is not in use and is kept: %s", p.role, needed[0])}, nil
 	}
 	return []string{"dropped role " + p.role + ", which nobody has had for a while: " + p.Entitlement.String()},
-		during("dropping role "+p.role, s.exec(ctx, ddl("DROP ROLE IF EXISTS ?", ident(p.role))))
+		during("dropping role "+p.role, s.execOn(ctx, p.role, ddl("DROP ROLE IF EXISTS ?", ident(p.role))))
 }

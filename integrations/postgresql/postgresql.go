@@ -244,7 +244,7 @@ func (s *session) grant(ctx context.Context, req integrations.GrantRequest, targ
 			creations = append(creations, ddl("CREATE ROLE ? NOLOGIN", ident(p.role)), s.entitlementMark(p, time.Time{}))
 		}
 	}
-	if err := s.exec(ctx, creations...); err != nil {
+	if err := s.execOn(ctx, a.name, creations...); err != nil {
 		return res, during("making the roles of "+a.name, err)
 	}
 
@@ -266,7 +266,7 @@ func (s *session) grant(ctx context.Context, req integrations.GrantRequest, targ
 		}
 		join = append(join, s.membershipIn(p.target, a.name))
 	}
-	if err := s.exec(ctx, append(join, a.enable(req.End))...); err != nil {
+	if err := s.execOn(ctx, a.name, append(join, a.enable(req.End))...); err != nil {
 		return res, during("giving the memberships of "+a.name, err)
 	}
 
@@ -363,7 +363,7 @@ func (s *session) revoke(ctx context.Context, req integrations.RevokeRequest, en
 	if !open {
 		first = append(first, disable(a.name))
 	}
-	errs = append(errs, during("closing the login of "+a.name, s.exec(ctx, first...)))
+	errs = append(errs, during("closing the login of "+a.name, s.execOn(ctx, a.name, first...)))
 
 	for _, m := range before {
 		e, ours := s.carried(m)
@@ -593,7 +593,7 @@ func (s *session) setCredential(ctx context.Context, req integrations.Credential
 	if err != nil {
 		return cred, access.Errorf(access.Unknown, "making the password's verifier: %v", err)
 	}
-	if err := s.exec(ctx, s.numbered(a, req.Sequence),
+	if err := s.execOn(ctx, a.name, s.numbered(a, req.Sequence),
 		ddl("ALTER ROLE ? PASSWORD ?", ident(a.name), literal(verifier))); err != nil {
 		return cred, during("setting the password of "+a.name, err)
 	}

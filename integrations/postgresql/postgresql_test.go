@@ -14,6 +14,7 @@ var versions = []int{15, 18}
 func TestCertification(t *testing.T) {
 	for _, v := range versions {
 		t.Run(strconv.Itoa(v), func(t *testing.T) {
+			t.Parallel()
 			integrationtest.Run(t, func(t *testing.T) *integrationtest.Harness { return newBed(t, v).harness() })
 		})
 	}

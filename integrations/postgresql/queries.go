@@ -48,7 +48,6 @@ type principalRow struct {
 	OID        int64
 	Name       string
 	CanLogin   bool
-	Superuser  bool
 	ValidUntil *time.Time // nil: never, or for ever
 	Comment    string
 }
@@ -112,6 +111,7 @@ type markedRow struct {
 	Name     string
 	CanLogin bool
 	Comment  string
+	Mine     bool // the connector may change it
 }
 
 type databaseRow struct {

@@ -14,7 +14,7 @@ import (
 // AccountRow is what is known of an account.
 type AccountRow struct {
 	access.Account
-	// Incarnation counts the runs of the account's workflow.
+	// Incarnation rises with every run of the account's workflow.
 	Incarnation int64
 	// Generation is that of the newest credential, dropped ones included.
 	Generation int
@@ -31,10 +31,13 @@ type AccountRow struct {
 }
 
 // BeginAccount begins a new run of an account: it counts the incarnation up and
-// returns all that the run goes on from.
+// returns all that the run goes on from. An incarnation is never less than the
+// present in seconds, so that it rises also when the store is an older one,
+// restored from a backup.
 func (s *Store) BeginAccount(ctx context.Context, id string) (a AccountRow, err error) {
 	err = s.write(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `update accounts set incarnation = incarnation + 1 where id = $1`, id); err != nil {
+		_, err := tx.ExecContext(ctx, `update accounts set incarnation = case when incarnation < $2 then $2 else incarnation + 1 end where id = $1`, id, s.Now().Unix())
+		if err != nil {
 			return err
 		}
 		a, err = account(ctx, tx, id)

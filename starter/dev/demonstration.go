@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"text/template"
 
 	"github.com/jackc/pgx/v5"
@@ -30,7 +29,6 @@ var demoFiles embed.FS
 type demonstration struct {
 	address    string // host:port
 	version    string // for people
-	caFile     string // PEM file to verify the server's certificate with
 	secretFile string // JSON with the username and password of the connector's login
 	stop       func()
 }
@@ -51,7 +49,6 @@ func startDemonstration(ctx context.Context, s settings) (*demonstration, error)
 	demo := &demonstration{
 		address:    net.JoinHostPort(localpg.Host, strconv.Itoa(server.Port)),
 		version:    "PostgreSQL " + server.Bin.Version,
-		caFile:     server.CAFile,
 		secretFile: filepath.Join(s.data, "demo-connector.json"),
 		stop: func() {
 			if err := server.Stop(); err != nil {
@@ -186,10 +183,6 @@ func (d *demonstration) configuration() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	ca, err := os.ReadFile(d.caFile)
-	if err != nil {
-		return nil, err
-	}
 	host, port, err := net.SplitHostPort(d.address)
 	if err != nil {
 		return nil, err
@@ -198,9 +191,7 @@ func (d *demonstration) configuration() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	const indent = "        "
 	var out bytes.Buffer
-	err = t.Execute(&out, map[string]string{"Host": host, "Port": port, "Secret": secret,
-		"CA": indent + strings.ReplaceAll(strings.TrimSpace(string(ca)), "\n", "\n"+indent)})
+	err = t.Execute(&out, map[string]string{"Host": host, "Port": port, "Secret": secret})
 	return out.Bytes(), err
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,10 +10,8 @@ import (
 	"github.com/lapse-access/lapse/integrations/all"
 	"github.com/lapse-access/lapse/internal/engine"
 	"github.com/lapse-access/lapse/internal/keys"
-	"github.com/lapse-access/lapse/internal/spec"
 	"github.com/lapse-access/lapse/internal/store"
 	"github.com/lapse-access/lapse/portal"
-	"github.com/lapse-access/lapse/portal/api"
 	"github.com/lapse-access/lapse/workers"
 )
 
@@ -113,13 +110,13 @@ func (l *lapse) apply(ctx context.Context, s settings, demo *demonstration) erro
 		return err
 	}
 	applied, err := l.portal.Apply(ctx, file, source)
-	if problem, ok := errors.AsType[*api.Problem](err); ok && len(problem.Faults) > 0 {
-		return fmt.Errorf("%s\n%w", problem.Error(), spec.Faults(problem.Faults))
+	if err != nil {
+		return fmt.Errorf("%s was not applied: %w", file, err)
 	}
 	for _, w := range applied.Warnings {
 		slog.Warn(w.String())
 	}
-	return err
+	return nil
 }
 
 // applied starts the connectors that the configuration names, and everything

@@ -27,6 +27,9 @@ import (
 // namespace is Temporal's namespace for all workflows of Lapse.
 const namespace = "default"
 
+// defaultPortal is where the lapse command looks for the portal.
+const defaultPortal = "127.0.0.1:8080"
+
 // settings come from the command line and the environment.
 type settings struct {
 	data     string // folder of everything that lasts
@@ -47,7 +50,7 @@ func main() {
 
 func parse(args []string) settings {
 	s := settings{
-		portal:   environment("LAPSE_PORTAL", "127.0.0.1:8080"),
+		portal:   environment("LAPSE_PORTAL", defaultPortal),
 		temporal: environment("LAPSE_TEMPORAL", "127.0.0.1:7233"),
 		ui:       environment("LAPSE_TEMPORAL_UI", "127.0.0.1:8233"),
 		database: environment("LAPSE_DEMO_POSTGRESQL", "127.0.0.1:54329"),
@@ -152,7 +155,25 @@ func printAddresses(s settings, demo *demonstration) {
 		fmt.Printf("  Database to try    %s at %s\n", demo.version, demo.address)
 	}
 	fmt.Printf("  Data               %s\n\n", s.data)
+	if demo != nil {
+		printNext(s)
+	}
 	fmt.Println("Ctrl-C stops everything; the next start goes on where it was.")
+}
+
+// printNext prints the first commands for the demonstration, as they can be
+// pasted into another terminal.
+func printNext(s settings) {
+	// The command line is built beside this program.
+	lapse := strings.TrimSuffix(os.Args[0], filepath.Base(os.Args[0])) + "lapse"
+	fmt.Println("What to do next, in another terminal in this folder (ID is what the first command prints):")
+	fmt.Println()
+	if s.portal != defaultPortal {
+		fmt.Printf("  export LAPSE_URL=http://%s\n", s.portal)
+	}
+	fmt.Printf("  LAPSE_AS=ana@example.com %s request --integration demo-pg --resource schema:shop/public --permission read_only --for 2m --reason \"a look at the orders\"\n", lapse)
+	fmt.Printf("  LAPSE_AS=dan@example.com %s approve ID\n", lapse)
+	fmt.Printf("  LAPSE_AS=ana@example.com %s credentials ID\n\n", lapse)
 }
 
 // lock makes the data folder and claims it for this process, so that two never

@@ -14,8 +14,10 @@ import (
 	"testing"
 	"time"
 
+	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -238,6 +240,25 @@ var recordings = []recording{
 		s.decide(r, access.Release)
 		s.over(workflows.RequestID(r.ID))
 		s.saveAccount("made-again")
+	}},
+	{"reset", func(s *scene) {
+		r := s.active(time.Hour, "read_only")
+		_, err := s.temporal.ResetWorkflowExecution(s.t.Context(), &workflowservice.ResetWorkflowExecutionRequest{
+			Namespace: namespace, WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: workflows.RequestID(r.ID)}, Reason: "recording", RequestId: r.ID,
+			WorkflowTaskFinishEventId: 4, // the first that was completed
+		})
+		s.must(err)
+		s.heard(r)
+		s.saveRequest(r, "reset")
+	}},
+	{"overtaken", func(s *scene) {
+		heal := s.fail("Revoke", access.Errorf(access.Superseded, "a later operation was here"))
+		r := s.active(time.Second, "read_only")
+		begun := s.incarnation()
+		s.until("the account has read the store again", func() bool { return s.incarnation() > begun })
+		heal()
+		s.over(workflows.RequestID(r.ID))
+		s.saveAccount("overtaken")
 	}},
 	{"forged", func(s *scene) {
 		id := "req-forged"
@@ -480,14 +501,29 @@ func (s *scene) active(d time.Duration, permissions ...string) access.Request {
 	s.t.Helper()
 	r := s.approved(d, permissions...)
 	s.holds(r, access.StateActive)
-	s.until("the workflow of "+r.ID+" has heard that it is active", func() bool {
+	s.heard(r)
+	return r
+}
+
+// heard waits until the workflow of a request knows that access was granted; a
+// short one may be over by then.
+func (s *scene) heard(r access.Request) {
+	s.t.Helper()
+	s.until("the workflow of "+r.ID+" knows that access was granted", func() bool {
 		answer, err := s.temporal.QueryWorkflow(s.t.Context(), workflows.RequestID(r.ID), "", workflows.QueryState)
 		s.must(err)
 		var b access.RequestBrief
 		s.must(answer.Get(&b))
-		return access.RequestState(b.State, b.Holds, time.Now()) != access.StatePending
+		return b.State == access.StateApproved && access.RequestState(b.State, b.Holds, time.Now()) != access.StatePending
 	})
-	return r
+}
+
+// incarnation counts how often the account was read from the store.
+func (s *scene) incarnation() int64 {
+	s.t.Helper()
+	a, err := s.store.Account(s.t.Context(), s.account)
+	s.must(err)
+	return a.Incarnation
 }
 
 func (s *scene) decision(r access.Request, v access.Verdict) access.Decision {

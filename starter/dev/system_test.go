@@ -35,10 +35,10 @@ import (
 // the test's to stop, a proxy in between, and the lapse command to drive it.
 type system struct {
 	*process
-	t      *testing.T
-	server *localpg.Server
-	proxy  *integrationtest.Proxy
-	canary string // the connector's password
+	t       *testing.T
+	server  *localpg.Server
+	proxy   *integrationtest.Proxy
+	secrets *[]string // every password of the run
 }
 
 // people of the tests, by what they do.
@@ -97,7 +97,7 @@ func newSystem(t *testing.T) *system {
 	t.Helper()
 	server := localpgtest.Start(t, 0)
 	target := net.JoinHostPort(localpg.Host, fmt.Sprint(server.Port))
-	s := &system{t: t, server: server, proxy: integrationtest.NewProxy(t, target)}
+	s := &system{t: t, server: server, proxy: integrationtest.NewProxy(t, target), secrets: new([]string)}
 	demo := &demonstration{address: target, secretFile: filepath.Join(t.TempDir(), "secret.json")}
 	if err := demo.fill(t.Context(), server); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func newSystem(t *testing.T) *system {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.canary = strings.Split(string(secret), `"`)[7]
+	*s.secrets = append(*s.secrets, strings.Split(string(secret), `"`)[7], server.Password)
 	host, port, _ := net.SplitHostPort(s.proxy.Address())
 	file := filepath.Join(t.TempDir(), "lapse.yaml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, configuration, host, port), 0o600); err != nil {
@@ -235,6 +235,7 @@ func (s *system) credentials(as, id string, more ...string) (c access.Credential
 	if err := json.Unmarshal([]byte(s.must(as, append([]string{"credentials", id}, more...)...)), &c); err != nil {
 		s.t.Fatal(err)
 	}
+	*s.secrets = append(*s.secrets, c.Password)
 	return c
 }
 

@@ -1,7 +1,11 @@
--- Roles with a mark that names an integration, after a name, a page at a time.
-SELECT r.oid::int8, r.rolname::text, r.rolcanlogin, shobj_description(r.oid, 'pg_authid')
-FROM pg_roles r
-WHERE shobj_description(r.oid, 'pg_authid') LIKE 'lapse:v1:%'
-  AND strpos(shobj_description(r.oid, 'pg_authid'), $1::text) > 0
+-- Roles with a mark that names an integration ($1), after a name ($2), a page of
+-- $3, and whether the connector may change them.
+SELECT r.oid::int8, r.rolname::text, r.rolcanlogin, d.description,
+       me.rolsuper OR CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
+                           ELSE me.rolcreaterole END
+FROM pg_shdescription d
+JOIN pg_roles r ON r.oid = d.objoid
+JOIN pg_roles me ON me.rolname = current_user
+WHERE d.classoid = 'pg_authid'::regclass AND d.description LIKE 'lapse:v1:%' AND strpos(d.description, $1::text) > 0
   AND r.rolname COLLATE "C" > $2::text
 ORDER BY r.rolname COLLATE "C" LIMIT $3::int

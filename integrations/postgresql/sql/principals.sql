@@ -1,8 +1,8 @@
--- The role of a name, and every role whose mark speaks of an account.
-SELECT r.oid::int8, r.rolname::text, r.rolcanlogin, r.rolsuper,
+-- The role of a name ($1), and every role whose mark speaks of an account ($2).
+SELECT r.oid::int8, r.rolname::text, r.rolcanlogin,
        CASE WHEN isfinite(r.rolvaliduntil) THEN r.rolvaliduntil END,
-       coalesce(shobj_description(r.oid, 'pg_authid'), '')
+       coalesce(d.description, '')
 FROM pg_roles r
-WHERE r.rolname = $1::text
-   OR (shobj_description(r.oid, 'pg_authid') LIKE 'lapse:v1:%' AND strpos(shobj_description(r.oid, 'pg_authid'), $2::text) > 0)
-ORDER BY r.rolname
+LEFT JOIN pg_shdescription d ON d.objoid = r.oid AND d.classoid = 'pg_authid'::regclass
+WHERE r.rolname = $1::text OR (d.description LIKE 'lapse:v1:%' AND strpos(d.description, $2::text) > 0)
+ORDER BY 2

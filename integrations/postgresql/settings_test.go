@@ -1,0 +1,167 @@
+package postgresql
+
+import (
+	"encoding/base64"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/spec"
+)
+
+// TestConfig reads settings as lapse.yaml has them.
+func TestConfig(t *testing.T) {
+	for _, test := range []struct {
+		name, yaml string
+		fault      string // what is named; "" for none
+	}{
+		{"only the host", "hostname: db", ""},
+		{"everything", `{hostname: db, port: 6432, database_name: admin, ssl_mode: verify-full, owner_roles: [a], terminate_sessions: last,
+			session_hosts: ["r1:5433", r2], statement_timeout: 1m, include: ["schema:shop/*"], exclude: ["table:*/*/x"], max_resources: 5, allow_roles: [pg_monitor]}`, ""},
+		{"no host", "port: 5432", "hostname"},
+		{"an ssl_mode that is none", "{hostname: db, ssl_mode: on}", "ssl_mode"},
+		{"a port that is none", "{hostname: db, port: 70000}", "port"},
+		{"a timeout without a unit", "{hostname: db, statement_timeout: 30}", "statement_timeout"},
+		{"a key that is none", "{hostname: db, sslmode: require}", "sslmode"},
+		{"a setting that is none", "{hostname: db, terminate_sessions: sometimes}", "terminate_sessions"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var node yaml.Node
+			if err := yaml.Unmarshal([]byte(test.yaml), &node); err != nil {
+				t.Fatal(err)
+			}
+			var config Config
+			faults := spec.Decode(&node, "config", &config).Err()
+			switch {
+			case test.fault == "" && faults != nil:
+				t.Fatalf("faults: %v", faults)
+			case test.fault != "" && (faults == nil || !strings.Contains(faults.Error(), test.fault)):
+				t.Fatalf("faults: %v, want one that names %s", faults, test.fault)
+			case test.fault != "":
+				return
+			}
+			if _, err := New(integrations.Target{Name: "x", Config: &config, Secret: &Secret{}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+
+	var node yaml.Node
+	if err := yaml.Unmarshal([]byte("hostname: db"), &node); err != nil {
+		t.Fatal(err)
+	}
+	var got Config
+	if err := spec.Decode(&node, "", &got).Err(); err != nil {
+		t.Fatal(err)
+	}
+	want := Config{Hostname: "db", Port: 5432, DatabaseName: "postgres", SSLMode: "require", TerminateSessions: "always",
+		StatementTimeout: access.Duration(30 * time.Second), MaxResources: 10000}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	good := Config{Hostname: "db", Port: 5432, SSLMode: "require"}
+	for _, test := range []struct {
+		name   string
+		change func(*Config)
+	}{
+		{"a certificate that is none", func(c *Config) { c.CACertificate = "not PEM" }},
+		{"an ssl_mode that is none", func(c *Config) { c.SSLMode = "maybe" }},
+		{"a session host with a bad port", func(c *Config) { c.SessionHosts = []string{"replica:port"} }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config := good
+			test.change(&config)
+			if _, err := New(integrations.Target{Name: "x", Config: &config, Secret: &Secret{}}); access.KindOf(err) != access.Invalid {
+				t.Errorf("error %v, want invalid", err)
+			}
+		})
+	}
+}
+
+func TestTLSConfigs(t *testing.T) {
+	for _, test := range []struct {
+		mode           string
+		plain, tls     int
+		verifiesChain  bool
+		verifiesServer bool
+	}{
+		{mode: "disable", plain: 1},
+		{mode: "allow", plain: 1, tls: 1},
+		{mode: "prefer", plain: 1, tls: 1},
+		{mode: "require", tls: 1},
+		{mode: "verify-ca", tls: 1, verifiesChain: true},
+		{mode: "verify-full", tls: 1, verifiesServer: true},
+	} {
+		t.Run(test.mode, func(t *testing.T) {
+			tries, err := tlsConfigs(test.mode, "db", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain, encrypted := 0, 0
+			for _, c := range tries {
+				if c == nil {
+					plain++
+					continue
+				}
+				encrypted++
+				if got := c.VerifyConnection != nil; got != test.verifiesChain {
+					t.Errorf("verifies the chain: %t", got)
+				}
+				if got := !c.InsecureSkipVerify; got != test.verifiesServer {
+					t.Errorf("verifies the server: %t", got)
+				}
+			}
+			if plain != test.plain || encrypted != test.tls {
+				t.Errorf("%d plain and %d encrypted tries, want %d and %d", plain, encrypted, test.plain, test.tls)
+			}
+		})
+	}
+}
+
+// TestScramVerifier has the salt and keys of RFC 7677, section 3.
+func TestScramVerifier(t *testing.T) {
+	salt, err := base64.StdEncoding.DecodeString("W22ZaJ0SNY7soEsUEjb6gQ==")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := scramVerifierWith("pencil", salt)
+	want := "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+	if err != nil || got != want {
+		t.Errorf("got %s, %v; want %s", got, err, want)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	i := &integration{endpoint: endpoint{host: "db.example.com", port: 5432}, config: Config{SSLMode: "require"}}
+	for database, want := range map[string]string{
+		"shop":        `psql "host=db.example.com port=5432 user=lapse_ana dbname=shop sslmode=require"`,
+		"my shop":     `psql "host=db.example.com port=5432 user=lapse_ana dbname='my shop' sslmode=require"`,
+		`a"$(id)'b\c`: `psql 'host=db.example.com port=5432 user=lapse_ana dbname='\''a"$(id)\'\''b\\c'\'' sslmode=require'`,
+	} {
+		if got := i.credential("lapse_ana", "secret", database).Command; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
+func TestTags(t *testing.T) {
+	for comment, want := range map[string]map[string]string{
+		"":                                   nil,
+		"a table of orders":                  nil,
+		"owner=dba":                          {"owner": "dba"},
+		"orders, owner=dba; tier=1 x = y =z": {"owner": "dba", "tier": "1"},
+		"cost.center=a=b\nowner=dba":         {"cost.center": "a=b", "owner": "dba"},
+	} {
+		if diff := cmp.Diff(want, tags(comment)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", comment, diff)
+		}
+	}
+}
