@@ -2,6 +2,8 @@ package activities
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -39,8 +41,23 @@ func (c *Control) SweepStore(ctx context.Context, a access.SweepArgs) (access.Sw
 		if err := c.sweepAccounts(ctx, a.Integration, &r); err != nil {
 			return r, err
 		}
-		return r, c.sweepRequests(ctx, a.Integration, &r)
+		if err := c.sweepRequests(ctx, a.Integration, &r); err != nil {
+			return r, err
+		}
+		return r, c.logHead(ctx)
 	})
+}
+
+// logHead writes the signed head of the audit trail to the log, which is kept
+// elsewhere: a tail that is rewritten later does not lead to it any more.
+func (c *Control) logHead(ctx context.Context) error {
+	seq, hash, err := c.Store.Head(ctx)
+	if err != nil || seq == 0 {
+		return err
+	}
+	signature := ed25519.Sign(c.TicketKey, fmt.Appendf(nil, "lapse audit head v1\x00%d\x00%s", seq, hash))
+	c.Log.Info("audit head", "events", seq, "head", hash, "signature", base64.StdEncoding.EncodeToString(signature))
+	return nil
 }
 
 func (c *Control) sweepAccounts(ctx context.Context, integration string, r *access.SweepReport) error {
@@ -56,13 +73,19 @@ func (c *Control) sweepAccounts(ctx context.Context, integration string, r *acce
 		if err != nil {
 			return err
 		}
-		status, err := c.status(ctx, workflows.AccountID(row.ID))
+		lost, impostor, err := c.lost(ctx, row.ID)
 		if err != nil {
 			return err
 		}
-		if status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		if lost {
 			f := access.Finding{Kind: "lost_account", Subject: person.Email, Text: fmt.Sprintf("the account has %d open holds and no workflow", len(row.Holds))}
 			if r.ReportOnly == "" {
+				if impostor != "" {
+					f.Text += "; another one had its id: " + impostor
+					if err := c.Temporal.TerminateWorkflow(ctx, workflows.AccountID(row.ID), "", "not Lapse's"); err != nil {
+						return err
+					}
+				}
 				if err := c.restoreAccount(ctx, row.ID); err != nil {
 					return err
 				}
@@ -145,6 +168,26 @@ func (c *Control) closeRequest(ctx context.Context, row store.RequestRow, why st
 		}
 	}
 	return c.Store.Record(ctx, changes)
+}
+
+// lost reports whether no workflow of ours runs for an account, and what runs
+// under its id instead.
+func (c *Control) lost(ctx context.Context, account string) (lost bool, impostor string, err error) {
+	d, err := c.Temporal.DescribeWorkflowExecution(ctx, workflows.AccountID(account), "")
+	if _, missing := errors.AsType[*serviceerror.NotFound](err); missing {
+		return true, "", nil
+	}
+	if err != nil {
+		return false, "", err
+	}
+	info := d.WorkflowExecutionInfo
+	if info.Status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return true, "", nil
+	}
+	if info.Type.GetName() != workflows.AccountType || info.TaskQueue != workflows.Queue {
+		return true, fmt.Sprintf("a %s on the queue %s", info.Type.GetName(), info.TaskQueue), nil
+	}
+	return false, "", nil
 }
 
 // status is a workflow's; unspecified when Temporal knows no such workflow.

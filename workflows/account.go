@@ -32,9 +32,7 @@ func Account(ctx workflow.Context, in AccountInput) error {
 	if err := a.handlers(ctx); err != nil {
 		return err
 	}
-	if in.Brief != nil {
-		a.load(*in.Brief)
-	} else if err := a.reload(ctx, in.AccountID); err != nil {
+	if err := a.reload(ctx, in.AccountID); err != nil {
 		return err
 	}
 	return a.run(ctx)
@@ -144,9 +142,7 @@ func (a *account) run(ctx workflow.Context) error {
 			}
 			awaitUntil(ctx, "wait for callers", time.Time{}, func() bool { return len(a.queue) > 0 || workflow.AllHandlersFinished(ctx) })
 		case a.idle() && a.long(ctx) && workflow.AllHandlersFinished(ctx):
-			brief := a.AccountBrief
-			brief.Sequence = a.next
-			return workflow.NewContinueAsNewError(ctx, AccountType, AccountInput{AccountID: a.ID(), Brief: &brief})
+			return workflow.NewContinueAsNewError(ctx, AccountType, AccountInput{AccountID: a.ID()})
 		default:
 			summary, at := a.nextTimer()
 			if !at.After(now) {
@@ -192,7 +188,7 @@ func (a *account) nextTimer() (summary string, at time.Time) {
 		return "delete the account", a.CleanupAt
 	}
 	for _, h := range a.Holds {
-		if h.State.Open() && !h.EndsAt.IsZero() && (at.IsZero() || h.EndsAt.Before(at)) {
+		if !h.State.Final() && !h.EndsAt.IsZero() && (at.IsZero() || h.EndsAt.Before(at)) {
 			at, summary = h.EndsAt, "access ends: "+h.Entitlement.String()
 		}
 	}

@@ -112,7 +112,8 @@ func (a *account) granted(op Op, leave access.TicketDone, done access.GrantDone)
 			h.State = access.StatePending
 			kind, text = "awaits", fmt.Sprintf("%s waits for %s %s", a.Account.Email, e.Awaits, e.Link)
 		default:
-			h.State, h.Error = access.StateFailed, fmt.Sprintf("%s: %s", e.Outcome, strings.Join(e.Facts, "; "))
+			// Something may be there all the same: it is due at once, and has failed once it is proven gone.
+			h.EndsAt, h.Error = done.At, fmt.Sprintf("%s: %s", e.Outcome, strings.Join(e.Facts, "; "))
 			kind, text = "grant.failed", fmt.Sprintf("%s on %s could not be granted: %s", h.Entitlement, a.Integration, h.Error)
 		}
 		a.put(h)
@@ -298,7 +299,7 @@ func (a *account) nextEvent(now time.Time, due []access.Hold) (summary string, a
 		switch {
 		case slices.ContainsFunc(due, func(d access.Hold) bool { return d.ID == h.ID }):
 			consider(h.EndsAt.Add(settle), "overdue")
-		case h.State.Open():
+		case !h.State.Final() && !h.EndsAt.IsZero():
 			consider(h.EndsAt, "access ends: "+h.Entitlement.String())
 		}
 	}

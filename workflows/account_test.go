@@ -237,6 +237,19 @@ func TestLostAccountIsMadeAgain(t *testing.T) {
 	w.runAccount(t)
 }
 
+// A mark that has seen newer operations than the store knows of, as after a
+// restore, delays an account and does not stop it.
+func TestOvertakenAccountCatchesUp(t *testing.T) {
+	w := newWorld()
+	w.know("h1", "r1", "read_only", time.Hour)
+	w.last = 6 << 20
+	w.op(0, workflows.UpdateHold, "hold/r1", "r1", "h1")
+	w.expect(t, 30*time.Minute, "read_only")
+	w.expect(t, 70*time.Minute)
+	w.runAccount(t)
+	require.Equal(t, 1, w.count("hold.granted"))
+}
+
 func TestContinuesAsNewWhenIdle(t *testing.T) {
 	w := newWorld()
 	w.know("h1", "r1", "read_only", time.Hour)

@@ -154,12 +154,12 @@ type RequestInput struct {
 	RequestID string `json:"request_id"`
 }
 
-// AccountInput starts an account's workflow, or the next run of one.
+// AccountInput starts an account's workflow, or the next run of one. What the
+// account holds is read from the store, so that a workflow started by somebody
+// else can say nothing about it.
 type AccountInput struct {
 	AccountID string `json:"account_id"`
-	// Brief is handed on when a run continues as new; nil reads the store.
-	Brief *access.AccountBrief `json:"brief,omitempty"`
-	Queue []Op                 `json:"queue,omitempty"`
+	Queue     []Op   `json:"queue,omitempty"`
 }
 
 // Times of the workflows.

@@ -300,3 +300,62 @@ func (c Config) endpoint(host string) (endpoint, error) {
 	}
 	return endpoint{host: host, port: uint16(port), tls: tls, timeout: c.StatementTimeout.Std()}, nil
 }
+
+func (s *session) accounts(ctx context.Context, cursor string) (page access.PrincipalPage, err error) {
+	rows, err := s.marked(ctx, cursor, accountsPage)
+	if err != nil {
+		return page, err
+	}
+	if len(rows) == accountsPage {
+		page.Next = rows[accountsPage-1].Name
+	}
+	var roles []int64
+	for _, r := range rows {
+		roles = append(roles, r.OID)
+	}
+	held, err := s.memberships(ctx, roles...)
+	if err != nil {
+		return page, err
+	}
+	needed, err := s.dependencies(ctx, roles...)
+	if err != nil {
+		return page, err
+	}
+	for _, r := range rows {
+		if r.mark.Kind == kindAccount || r.mark.Kind == kindTombstone {
+			page.Principals = append(page.Principals, s.principal(r, held, needed))
+		}
+	}
+	return page, nil
+}
+
+// principal is what one of our accounts holds and owns.
+func (s *session) principal(r ownRole, held []membership, needed []dependency) access.Principal {
+	p := access.Principal{Name: r.Name, AccountID: r.mark.Account, Enabled: r.CanLogin, Tombstone: r.mark.Kind == kindTombstone}
+	a := account{mark: r.mark}
+	for _, m := range held {
+		if m.Member != r.OID {
+			continue
+		}
+		e, ours := s.carried(m)
+		if !ours {
+			e = access.Entitlement{Integration: s.i.id, Resource: access.NewResource(typeRole, m.Role), Permission: member}
+		}
+		switch {
+		case !ours && !a.byUs(m):
+			p.Foreign = append(p.Foreign, fmt.Sprintf("member of %s, granted by %s", m.Role, m.Grantor))
+		case !slices.Contains(p.Entitlements, e):
+			p.Entitlements = append(p.Entitlements, e)
+		}
+	}
+	for _, d := range needed {
+		switch {
+		case d.Role != r.OID:
+		case d.Kind == "owned":
+			p.Owns = true
+		default:
+			p.Foreign = append(p.Foreign, d.String())
+		}
+	}
+	return p
+}

@@ -15,15 +15,7 @@ const (
 	newest = 190000
 )
 
-// Check reads what the connector's own role may do.
-func (i *integration) Check(ctx context.Context) (access.CheckReport, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	s, err := i.connect(ctx)
-	if err != nil {
-		return access.CheckReport{Items: []access.CheckItem{failed("connect", "connect", err)}}, nil
-	}
-	defer s.close()
+func (s *session) check(ctx context.Context) (access.CheckReport, error) {
 	report := access.CheckReport{
 		Server: fmt.Sprintf("PostgreSQL %d.%d", s.server.Version/10000, s.server.Version%10000),
 		Items:  []access.CheckItem{{Operation: "connect", Name: "connect", OK: true, Detail: "connected as " + s.server.User}},

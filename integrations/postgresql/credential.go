@@ -1,6 +1,7 @@
 package postgresql
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/rand"
@@ -10,8 +11,89 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/principal"
 )
+
+func (s *session) setCredential(ctx context.Context, req integrations.CredentialRequest) (cred integrations.Credential, err error) {
+	a, err := s.find(ctx, req.Account)
+	if err != nil {
+		return cred, err
+	}
+	if err := a.admit(req.Sequence); err != nil {
+		return cred, err
+	}
+	switch {
+	case a.role == nil && a.stranger != nil:
+		return cred, a.taken()
+	case a.role == nil:
+		return cred, access.Errorf(access.Invalid, "there is no account %s to give a password to", a.name)
+	case !a.role.CanLogin:
+		return cred, access.Errorf(access.Invalid, "account %s holds nothing and gets no password", a.name)
+	}
+	database, err := s.homeOf(ctx, a)
+	if err != nil {
+		return cred, err
+	}
+	password := integrations.Secret(principal.Password(a.name))
+	verifier, err := scramVerifier(password)
+	if err != nil {
+		return cred, access.Errorf(access.Unknown, "making the password's verifier: %v", err)
+	}
+	if err := s.execOn(ctx, a.name, s.numbered(a, req.Sequence),
+		ddl("ALTER ROLE ? PASSWORD ?", ident(a.name), literal(verifier))); err != nil {
+		return cred, during("setting the password of "+a.name, err)
+	}
+	if err := s.login(ctx, a.name, password, database); err != nil {
+		return cred, err
+	}
+	return s.i.credential(a.name, password, database), nil
+}
+
+// homeOf is a database that the account may connect to: one in which it holds
+// something, else the maintenance database, else any.
+func (s *session) homeOf(ctx context.Context, a *account) (string, error) {
+	held, err := s.memberships(ctx, a.role.OID)
+	if err != nil {
+		return "", err
+	}
+	maintenance := s.pg.Config().Database
+	var entitled []string
+	for _, m := range held {
+		if e, ok := s.carried(m); ok {
+			if t, err := s.i.parse(e); err == nil {
+				entitled = append(entitled, t.database)
+			}
+		}
+	}
+	const connectable = `SELECT datname::text FROM pg_database
+		WHERE datallowconn AND has_database_privilege($1::int8::oid, oid, 'CONNECT')
+		ORDER BY datname = ANY ($2::text[]) DESC, datname = $3::text DESC, datname LIMIT 1`
+	rows, err := ask[only[string]](ctx, s.conn, connectable, a.role.OID, nonNil(entitled), maintenance)
+	if err != nil {
+		return "", during("choosing a database for "+a.name, err)
+	}
+	if len(rows) == 0 {
+		return maintenance, nil
+	}
+	return rows[0].Value, nil
+}
+
+// login proves a password by a connection of its own.
+func (s *session) login(ctx context.Context, name string, password integrations.Secret, database string) error {
+	c, err := s.i.endpoint.open(ctx, name, password, database)
+	if access.KindOf(err) == access.Auth || access.KindOf(err) == access.Privilege {
+		// Not the connector's own login, about which these kinds would speak.
+		return access.Errorf(access.Invalid, "account %s cannot log in to database %s with its new password", name, database).
+			WithRemedy("let pg_hba.conf admit the account from the connector by scram-sha-256, and let it CONNECT to the database")
+	}
+	if err != nil {
+		return during("trying the new password of "+name, err)
+	}
+	c.close()
+	return nil
+}
 
 // The parameters that PostgreSQL itself uses for a SCRAM-SHA-256 verifier.
 const (

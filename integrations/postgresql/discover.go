@@ -49,20 +49,6 @@ func readCursor(s string) (c cursor, err error) {
 	return c, nil
 }
 
-// Discover reads roles, then for each database the database itself with its
-// schemas, then its tables, page by page.
-func (i *integration) Discover(ctx context.Context, from string) (page access.Page, err error) {
-	c, err := readCursor(from)
-	if err != nil {
-		return page, err
-	}
-	err = i.reading(ctx, func(ctx context.Context, s *session) error {
-		page, err = s.discover(ctx, c)
-		return err
-	})
-	return page, err
-}
-
 func (s *session) discover(ctx context.Context, c cursor) (page access.Page, err error) {
 	var found []access.Found
 	next := c

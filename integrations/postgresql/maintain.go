@@ -11,37 +11,6 @@ import (
 // idleAge is how long an entitlement role stays after it was last in use.
 const idleAge = 7 * 24 * time.Hour
 
-// Maintain gives the entitlement roles that are in use what owners who are new
-// have made, and drops those that nobody has had for a week.
-func (i *integration) Maintain(ctx context.Context) (notes []string, err error) {
-	var errs []error
-	for after := ""; ; {
-		var roles []ownRole
-		err := i.reading(ctx, func(ctx context.Context, s *session) error {
-			roles, err = s.marked(ctx, after, pageSize)
-			return err
-		})
-		if err != nil {
-			return notes, access.Worst(append(errs, err)...)
-		}
-		for _, r := range roles {
-			if r.mark.Kind != kindEntitlement || r.mark.Entitlement == nil {
-				continue
-			}
-			var said []string
-			err := i.inTurn(ctx, func(ctx context.Context, s *session) error {
-				said, err = s.maintain(ctx, *r.mark.Entitlement)
-				return err
-			})
-			notes, errs = append(notes, said...), append(errs, err)
-		}
-		if len(roles) < pageSize {
-			return notes, access.Worst(errs...)
-		}
-		after = roles[pageSize-1].Name
-	}
-}
-
 // maintain looks at one entitlement role, again now that it has the turn.
 func (s *session) maintain(ctx context.Context, e access.Entitlement) (notes []string, err error) {
 	t, err := s.i.parse(e)

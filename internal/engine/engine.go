@@ -41,10 +41,20 @@ type Options struct {
 func Connect(o Options) (client.Client, error) {
 	data, failure := codec.New(o.Codec)
 	return client.NewLazyClient(client.Options{
-		HostPort: o.Address, Namespace: o.Namespace, Logger: sdklog.NewStructuredLogger(o.Log),
+		HostPort: o.Address, Namespace: o.Namespace, Logger: sdklog.NewStructuredLogger(slog.New(warnings{o.Log.Handler()})),
 		DataConverter: data, FailureConverter: failure,
 	})
 }
+
+// warnings passes on what is a warning or worse. Temporal's SDK tells of every
+// worker and every poller otherwise.
+type warnings struct{ slog.Handler }
+
+func (w warnings) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && w.Handler.Enabled(ctx, l)
+}
+func (w warnings) WithAttrs(as []slog.Attr) slog.Handler { return warnings{w.Handler.WithAttrs(as)} }
+func (w warnings) WithGroup(name string) slog.Handler    { return warnings{w.Handler.WithGroup(name)} }
 
 // SearchAttributes are those that the namespace must have.
 func SearchAttributes() map[string]enumspb.IndexedValueType {
