@@ -1,11 +1,17 @@
 package activities_test
 
 import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/json"
+	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/internal/config"
@@ -46,6 +52,20 @@ func TestSweepStore(t *testing.T) {
 			w.holds(w.approved("r1", "read_only"), access.StateEnded, -time.Hour, -time.Minute)
 			w.record(access.Change{Account: &access.AccountChange{ID: w.account(), CleanupAt: time.Now().Add(time.Hour)}})
 		}, []found{{"lost_account", "ana@example.com", restored}}, func(w *world) []string { return []string{"reload account/" + w.account()} }},
+		{"one whose id another type of workflow has taken gets it back", func(w *world) {
+			w.holds(w.approved("r1", "read_only"), access.StateActive, -time.Minute, time.Hour)
+			w.temporal.running(workflows.AccountID(w.account()))
+			w.temporal.disguise = func(i *workflowpb.WorkflowExecutionInfo) { i.Type.Name = "Squatter" }
+		}, []found{{"lost_account", "ana@example.com", restored}}, func(w *world) []string {
+			return []string{"terminate account/" + w.account(), "reload account/" + w.account()}
+		}},
+		{"so does one whose id is taken on a queue that nobody of ours polls", func(w *world) {
+			w.holds(w.approved("r1", "read_only"), access.StateActive, -time.Minute, time.Hour)
+			w.temporal.running(workflows.AccountID(w.account()))
+			w.temporal.disguise = func(i *workflowpb.WorkflowExecutionInfo) { i.TaskQueue = "nobodys" }
+		}, []found{{"lost_account", "ana@example.com", restored}}, func(w *world) []string {
+			return []string{"terminate account/" + w.account(), "reload account/" + w.account()}
+		}},
 		{"one that holds nothing needs none", func(w *world) {
 			w.holds(w.approved("r1", "read_only"), access.StateEnded, -time.Hour, -time.Minute)
 		}, nil, nil},
@@ -108,6 +128,24 @@ func TestSweepStore(t *testing.T) {
 		require.Contains(t, r.ReportOnly, "restored from a backup")
 		require.Equal(t, []found{{"restored", "lapse", ""}, {"lost_account", "ana@example.com", ""}}, findings(r))
 		require.Empty(t, w.temporal.did)
+	})
+	t.Run("the signed head of the audit trail goes to the log", func(t *testing.T) {
+		w := newWorld(t)
+		var log bytes.Buffer
+		w.Log = slog.New(slog.NewJSONHandler(&log, nil))
+		_, err := run[access.SweepReport](t, w.SweepStore, access.SweepArgs{Integration: w.pg.ID})
+		require.NoError(t, err)
+		var line struct {
+			Events    int64
+			Head      string
+			Signature []byte
+		}
+		require.NoError(t, json.Unmarshal(log.Bytes(), &line))
+		seq, hash, err := w.Store.Head(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []any{seq, hash}, []any{line.Events, line.Head})
+		signed := fmt.Appendf(nil, "lapse audit head v1\x00%d\x00%s", seq, hash)
+		require.True(t, ed25519.Verify(w.TicketKey.Public().(ed25519.PublicKey), signed, line.Signature))
 	})
 	t.Run("an integration that is not there any more has nothing to sweep", func(t *testing.T) {
 		r, err := run[access.SweepReport](t, newWorld(t).SweepStore, access.SweepArgs{Integration: "int-nothing"})

@@ -231,6 +231,8 @@ type fakeTemporal struct {
 	status map[string]enumspb.WorkflowExecutionStatus // by workflow id
 	epoch  int64                                      // in the memo of the epoch's workflow; 0: it never ran
 	did    []string                                   // what was started, signalled and told, in words
+	// disguise, where set, changes what is shown of a workflow.
+	disguise func(*workflowpb.WorkflowExecutionInfo)
 }
 
 func (f *fakeTemporal) note(words ...string) { f.did = append(f.did, strings.Join(words, " ")) }
@@ -238,7 +240,10 @@ func (f *fakeTemporal) note(words ...string) { f.did = append(f.did, strings.Joi
 func (f *fakeTemporal) DescribeWorkflowExecution(_ context.Context, id, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	info := &workflowpb.WorkflowExecutionInfo{Status: f.status[id]}
+	info := &workflowpb.WorkflowExecutionInfo{Status: f.status[id], Type: &commonpb.WorkflowType{Name: workflows.AccountType}, TaskQueue: workflows.Queue}
+	if f.disguise != nil {
+		f.disguise(info)
+	}
 	if id == workflows.EpochID && f.epoch > 0 {
 		p, err := converter.GetDefaultDataConverter().ToPayload(f.epoch)
 		if err != nil {
@@ -270,6 +275,14 @@ func (f *fakeTemporal) SignalWorkflow(_ context.Context, id, _, signal string, _
 		return serviceerror.NewNotFound("no such workflow")
 	}
 	f.note(signal, id)
+	return nil
+}
+
+func (f *fakeTemporal) TerminateWorkflow(_ context.Context, id, _, _ string, _ ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("terminate", id)
+	f.status[id] = enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED
 	return nil
 }
 

@@ -21,8 +21,9 @@ var faultCases = []Case{
 }
 
 // cuts runs an operation through a proxy that breaks at each turn of it, before
-// and after the target has heard, and lets finish repeat it. begin makes the
-// state in which the operation starts, check looks at the end.
+// the target has heard and when it has answered, and then again by another
+// process. begin makes the state in which the operation starts, check looks at
+// the end.
 func cuts(t T, h *Harness, begin func(p *person), operation func(p *person, pr *process) error, check func(p *person, when string)) {
 	proxy := NewProxy(t, h.Address)
 	target := h.Via(proxy.Address())

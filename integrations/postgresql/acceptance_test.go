@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,6 +22,7 @@ import (
 
 // TestServer is what only PostgreSQL has, beside the suite.
 func TestServer(t *testing.T) {
+	t.Parallel()
 	for _, v := range versions {
 		t.Run(strconv.Itoa(v), func(t *testing.T) {
 			t.Parallel()
@@ -50,6 +52,7 @@ func TestServer(t *testing.T) {
 				{"the seed's spelling of the database name", seedSpelling},
 				{"names and texts are quoted as the server reads them", quoting},
 				{"a long list of tables", manyTables},
+				{"the psql command works as it stands", psqlCommand},
 			} {
 				t.Run(test.name, func(t *testing.T) { test.run(t, b) })
 			}
@@ -769,6 +772,22 @@ func quoting(t *testing.T, b *bed) {
 			r.Fatalf("the text %q became %q", s, got)
 		}
 	})
+}
+
+// psqlCommand runs what a person pastes into a terminal.
+func psqlCommand(t *testing.T, b *bed) {
+	for _, e := range []access.Entitlement{readShop, entitlement("read_only", "schema", hostile, hostile)} {
+		l := at(t, b.target())
+		l.grant(t, e)
+		c := l.credential(t)
+		shell := exec.Command("sh", "-c", c.Command+" -XAtc 'SELECT current_user'")
+		shell.Env = []string{"PATH=" + b.Bin.Dir + ":/usr/bin:/bin", "PGPASSWORD=" + c.Password.Reveal()}
+		out, err := shell.CombinedOutput()
+		if err != nil || strings.TrimSpace(string(out)) != c.Username {
+			t.Errorf("%s: %v\n%s", c.Command, err, out)
+		}
+		l.revoke(t, e)
+	}
 }
 
 func manyTables(t *testing.T, b *bed) {

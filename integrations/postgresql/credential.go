@@ -130,6 +130,17 @@ func mac(key []byte, text string) []byte {
 	return h.Sum(nil)
 }
 
+// clientSSL is what people put into psql. verify-ca and verify-full need a file
+// of authorities on their side; binding the password's exchange to the encrypted
+// channel proves the server as well, by its knowing the verifier:
+// https://www.postgresql.org/docs/current/sasl-authentication.html
+func clientSSL(mode string) string {
+	if strings.HasPrefix(mode, "verify-") {
+		return "sslmode=require channel_binding=require"
+	}
+	return "sslmode=" + mode
+}
+
 // credential is what a person needs to log in.
 func (i *integration) credential(name string, password integrations.Secret, database string) integrations.Credential {
 	port := strconv.Itoa(int(i.endpoint.port))
@@ -142,7 +153,7 @@ func (i *integration) credential(name string, password integrations.Secret, data
 		"port=" + port,
 		"user=" + conninfo(name),
 		"dbname=" + conninfo(database),
-		"sslmode=" + i.config.SSLMode,
+		clientSSL(i.config.SSLMode),
 	}
 	return integrations.Credential{
 		Username: name,

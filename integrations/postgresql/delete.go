@@ -11,6 +11,8 @@ import (
 	"github.com/lapse-access/lapse/internal/principal"
 )
 
+// deleteAccount closes the account first; from then on nothing can be lost by
+// beginning again.
 func (s *session) deleteAccount(ctx context.Context, req integrations.DeleteRequest) (res integrations.DeleteResult, err error) {
 	a, err := s.find(ctx, req.Account)
 	if err != nil {

@@ -176,7 +176,7 @@ func lacking(objects []object) []object {
 }
 
 // defaultsAge is how old the default privileges of an entitlement role may be
-// before a grant sets them again.
+// before they are set again, for owners that are new.
 const defaultsAge = time.Hour
 
 // batch bounds the objects in one GRANT.
@@ -195,12 +195,12 @@ type plan struct {
 	notes    []string
 }
 
+// fresh is true when the default privileges were set a short time ago.
+func (p plan) fresh() bool { return time.Since(p.applied) < defaultsAge }
+
 // plan reads whether an entitlement can be granted and what that takes. It
 // fails, and nothing was written, when the resource is missing or a right is.
-//
-// The default privileges are among what is to be written when they were last
-// set before stale, for owners that are new.
-func (s *session) plan(ctx context.Context, t target, stale time.Time) (plan, error) {
+func (s *session) plan(ctx context.Context, t target) (plan, error) {
 	p := plan{target: t}
 	rows, err := ask[roleRow](ctx, s.conn, roleSQL, t.role, dangerous, "", 1)
 	if err != nil {
@@ -238,20 +238,20 @@ func (s *session) plan(ctx context.Context, t target, stale time.Time) (plan, er
 	if !t.present(objects) {
 		return p, access.Errorf(access.ResourceMissing, "%s is not there", t.Resource)
 	}
-	err = s.planDefinition(ctx, c, &p, lacking(objects), stale)
+	err = s.planDefinition(ctx, c, &p, lacking(objects))
 	return p, err
 }
 
 // planDefinition adds the statements that give the entitlement role what it
 // lacks, and what owners will make later.
-func (s *session) planDefinition(ctx context.Context, c *conn, p *plan, missing []object, stale time.Time) error {
+func (s *session) planDefinition(ctx context.Context, c *conn, p *plan, missing []object) error {
 	for _, o := range missing {
 		if !o.Grantable {
 			return access.Errorf(access.Privilege, "the connector may not give %s on %s %s, which %s owns", p.Permission, o.Kind, o.display(), o.Owner).
 				WithRemedy("%s", s.actFor(ctx, o.Owner))
 		}
 	}
-	if len(missing) == 0 && p.applied.After(stale) {
+	if len(missing) == 0 && p.fresh() {
 		return nil
 	}
 	words := p.wants(s.server.Version)

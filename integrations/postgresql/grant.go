@@ -11,6 +11,9 @@ import (
 	"github.com/lapse-access/lapse/integrations"
 )
 
+// grant reads first, and writes nothing when the resource or a right is missing;
+// then it makes the roles, gives them what they stand for, and only then lets
+// the account in.
 func (s *session) grant(ctx context.Context, req integrations.GrantRequest, targets []target) (res integrations.GrantResult, err error) {
 	a, err := s.find(ctx, req.Account)
 	if err != nil {
@@ -31,7 +34,7 @@ func (s *session) grant(ctx context.Context, req integrations.GrantRequest, targ
 	plans := make([]plan, len(targets))
 	var grantors []string
 	for n, t := range targets {
-		if plans[n], err = s.plan(ctx, t, time.Now().Add(-defaultsAge)); err != nil {
+		if plans[n], err = s.plan(ctx, t); err != nil {
 			return res, err
 		}
 		grantors = append(grantors, plans[n].grantors...)
@@ -66,10 +69,9 @@ func (s *session) grant(ctx context.Context, req integrations.GrantRequest, targ
 		if len(p.define) > 0 {
 			join = append(join, s.entitlementMark(p, time.Now().UTC().Truncate(time.Second)))
 		}
-		if usable(held, p.role) {
-			continue
+		if !usable(held, p.target) {
+			join = append(join, s.membershipIn(p.target, a.name))
 		}
-		join = append(join, s.membershipIn(p.target, a.name))
 	}
 	if err := s.execOn(ctx, a.name, append(join, a.enable(req.End))...); err != nil {
 		return res, during("giving the memberships of "+a.name, err)
@@ -122,9 +124,11 @@ func isMember(held []membership, role string) bool {
 	return slices.ContainsFunc(held, func(m membership) bool { return m.Role == role })
 }
 
-// usable is true when a membership is there and gives the role's privileges.
-func usable(held []membership, role string) bool {
-	return slices.ContainsFunc(held, func(m membership) bool { return m.Role == role && m.Inherits })
+// usable is true when a membership is there that need not be given again. One
+// in Lapse's own roles must give their privileges by itself; how somebody gave
+// a role of the customer by hand is theirs to decide.
+func usable(held []membership, t target) bool {
+	return slices.ContainsFunc(held, func(m membership) bool { return m.Role == t.role && (m.Inherits || !t.ours()) })
 }
 
 func (s *session) verify(ctx context.Context, who access.Account, targets []target) ([]access.Entry, error) {
@@ -147,6 +151,8 @@ func (s *session) verify(ctx context.Context, who access.Account, targets []targ
 	return entries, nil
 }
 
+// verifyOne is Lowered when only a part of the privileges is there, and Blocked
+// when the account has them and cannot use them.
 func (s *session) verifyOne(ctx context.Context, a *account, held []membership, t target) (access.Entry, error) {
 	entry := access.Entry{Entitlement: t.Entitlement, Outcome: access.Gone}
 	if a.role == nil {

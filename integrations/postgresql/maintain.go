@@ -17,7 +17,7 @@ func (s *session) maintain(ctx context.Context, e access.Entitlement) (notes []s
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.plan(ctx, t, time.Now())
+	p, err := s.plan(ctx, t)
 	missing := access.KindOf(err) == access.ResourceMissing
 	switch {
 	case err != nil && !missing:
@@ -28,8 +28,8 @@ func (s *session) maintain(ctx context.Context, e access.Entitlement) (notes []s
 		return s.dropRole(ctx, p)
 	case missing:
 		return []string{fmt.Sprintf("%d accounts hold %s, which is not there any more", p.members, e)}, nil
-	case p.members == 0:
-		return nil, nil
+	case p.members == 0, len(p.define) == 0 && p.fresh():
+		return p.notes, nil
 	}
 	if err := s.define(ctx, p); err != nil {
 		return p.notes, err

@@ -409,6 +409,7 @@ func bugs(t *testing.T, b *bed) []struct {
 
 // TestSuiteCatches plants bugs and demands that the suite finds each.
 func TestSuiteCatches(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, versions[0])
 	cases := map[string]integrationtest.Case{}
 	for _, c := range integrationtest.Cases() {

@@ -12,6 +12,7 @@ var versions = []int{15, 18}
 
 // TestCertification runs the suite with the least rights that the README names.
 func TestCertification(t *testing.T) {
+	t.Parallel()
 	for _, v := range versions {
 		t.Run(strconv.Itoa(v), func(t *testing.T) {
 			t.Parallel()

@@ -10,6 +10,8 @@ import (
 	"github.com/lapse-access/lapse/integrations"
 )
 
+// revoke goes through every step, also after one that failed, and returns what
+// failed together.
 func (s *session) revoke(ctx context.Context, req integrations.RevokeRequest, end []target) (res integrations.RevokeResult, err error) {
 	a, err := s.find(ctx, req.Account)
 	if err != nil {

@@ -141,6 +141,10 @@ func TestScramVerifier(t *testing.T) {
 
 func TestCommand(t *testing.T) {
 	i := &integration{endpoint: endpoint{host: "db.example.com", port: 5432}, config: Config{SSLMode: "require"}}
+	verified := &integration{endpoint: endpoint{host: "db", port: 5432}, config: Config{SSLMode: "verify-full"}}
+	if got, want := verified.credential("u", "secret", "d").Command, `psql "host=db port=5432 user=u dbname=d sslmode=require channel_binding=require"`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
 	for database, want := range map[string]string{
 		"shop":        `psql "host=db.example.com port=5432 user=lapse_ana dbname=shop sslmode=require"`,
 		"my shop":     `psql "host=db.example.com port=5432 user=lapse_ana dbname='my shop' sslmode=require"`,

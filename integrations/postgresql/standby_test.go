@@ -84,6 +84,7 @@ func (b *bed) standbyURL(port int) string {
 }
 
 func TestStandby(t *testing.T) {
+	t.Parallel()
 	for _, v := range versions {
 		t.Run(strconv.Itoa(v), func(t *testing.T) {
 			t.Parallel()
