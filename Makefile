@@ -33,6 +33,11 @@ test: ## run all tests; CI=true makes a missing real server an error
 	@deploy/dev/postgresql.sh --both
 	@set -e; for module in $(MODULES); do (cd $$module && set -x && $(GO) vet ./... && $(GO) test ./...); done
 
+.PHONY: record
+record: ## record the workflow histories that the replay test needs
+	cd starter/dev && LAPSE_RECORD=1 $(GO) test -count=1 -run TestRecordHistories .
+	$(GO) test -count=1 -run TestReplay ./workflows
+
 .PHONY: lint
 lint: ## run the static checks
 	@set -e; for module in $(MODULES); do (cd $$module && set -x && $(GO) vet ./... && $(TOOL) staticcheck ./...); done

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -80,7 +81,7 @@ func guard[T any](ctx context.Context, wrap func(error) error, work func(context
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			activity.GetLogger(ctx).Error("activity panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			activity.GetLogger(ctx).Error("activity panicked", "panic", harmless(p), "stack", string(debug.Stack()))
 			err = wrap(access.Errorf(access.Unknown, "internal error in %s", info.ActivityType.Name))
 		}
 	}()
@@ -101,4 +102,13 @@ func beat(ctx context.Context, every time.Duration) {
 			activity.RecordHeartbeat(ctx)
 		}
 	}
+}
+
+// harmless is a panic's text where the runtime wrote it, and its type where
+// somebody else did, who may have put a secret into it.
+func harmless(p any) string {
+	if err, ok := p.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", p)
 }

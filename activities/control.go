@@ -239,7 +239,9 @@ func (c *Control) Ticket(ctx context.Context, a access.TicketArgs) (access.Ticke
 	return guard(ctx, failed, func(ctx context.Context) (done access.TicketDone, err error) {
 		done, err = c.ticket(ctx, a)
 		if access.KindOf(err) == access.NoTicket {
-			event := access.Event{Key: fmt.Sprintf("ticket/%s/%s/%d/refused", a.AccountID, a.RequestID, a.Sequence), Kind: "ticket.refused", At: time.Now(),
+			// Once an hour for each request: who may send updates must not be
+			// able to fill the audit trail with refusals.
+			event := access.Event{Key: fmt.Sprintf("ticket/%s/%s/refused/%s", a.AccountID, a.RequestID, time.Now().UTC().Format("2006-01-02T15")), Kind: "ticket.refused", At: time.Now(),
 				RequestID: a.RequestID, AccountID: a.AccountID, Text: "no ticket: " + err.Error()}
 			if err := c.Store.Append(ctx, event); err != nil {
 				return done, err // and be repeated: a refusal is on record before it is final

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -218,6 +219,16 @@ func (c *Control) SweepCompare(ctx context.Context, a access.CompareArgs) (acces
 				return r, err
 			}
 		}
+		var repaired []access.Change
+		for _, f := range r.Findings {
+			if f.Repaired != "" {
+				repaired = append(repaired, access.Change{Event: access.Event{Key: strings.Join([]string{"sweep", in.ID, r.At.Format(time.RFC3339Nano), f.Kind, f.Subject}, "/"),
+					Kind: "sweep.repaired", At: r.At, Integration: in.ID, Text: fmt.Sprintf("%s %s: %s; %s", f.Kind, f.Subject, f.Text, f.Repaired)}})
+			}
+		}
+		if err := c.Store.Record(ctx, repaired); err != nil {
+			return r, err
+		}
 		return r, c.Store.PutFindings(ctx, in.ID, r.At.Format(time.RFC3339Nano), r.Findings)
 	})
 }
@@ -309,29 +320,45 @@ func (c *Control) CheckEpoch(ctx context.Context) (reportOnly string, err error)
 	if reportOnly, err = c.Store.ReportOnly(ctx); err != nil || reportOnly != "" {
 		return reportOnly, err
 	}
-	ours, err := c.Store.Epoch(ctx)
-	if err != nil {
-		return "", err
+	var ours, next, theirs int64
+	for try := 0; ; try++ {
+		if ours, next, err = c.Store.Epoch(ctx); err != nil {
+			return "", err
+		}
+		if theirs, err = c.temporalEpoch(ctx); err != nil {
+			return "", err
+		}
+		// A process that was stopped on the way from ours to next leaves
+		// Temporal at either.
+		if theirs == ours || theirs == next {
+			return "", c.setEpoch(ctx, ours, max(ours, theirs)+1)
+		}
+		if try == epochTries {
+			break
+		}
+		// Another process may be moving both on right now.
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(epochPause):
+		}
 	}
-	theirs, err := c.temporalEpoch(ctx)
-	if err != nil {
-		return "", err
-	}
-	// Temporal's half is written first; a process that was stopped in between
-	// leaves it one ahead.
-	if theirs != ours && theirs != ours+1 {
-		why := fmt.Sprintf("the store is at epoch %d and Temporal at %d: one of them was restored from a backup (compare, then accept with: lapse restore accept --reason ...)", ours, theirs)
-		return why, c.Store.SetReportOnly(ctx, why)
-	}
-	return "", c.setEpoch(ctx, max(ours, theirs)+1)
+	why := fmt.Sprintf("the store is at epoch %d and Temporal at %d: one of them was restored from a backup (compare, then accept with: lapse restore accept --reason ...)", ours, theirs)
+	return why, c.Store.SetReportOnly(ctx, why)
 }
+
+// Two numbers that differ are read again so often, and with such a pause.
+const (
+	epochTries = 3
+	epochPause = 300 * time.Millisecond
+)
 
 // AcceptRestore lets the sweep act again, with both halves of the epoch moved
 // on together.
 func (c *Control) AcceptRestore(ctx context.Context) error {
 	c.epoch.Lock()
 	defer c.epoch.Unlock()
-	ours, err := c.Store.Epoch(ctx)
+	ours, _, err := c.Store.Epoch(ctx)
 	if err != nil {
 		return err
 	}
@@ -339,22 +366,27 @@ func (c *Control) AcceptRestore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.setEpoch(ctx, max(ours, theirs)+1); err != nil {
+	if err := c.setEpoch(ctx, ours, max(ours, theirs)+1); err != nil {
 		return err
 	}
 	return c.Store.SetReportOnly(ctx, "")
 }
 
-func (c *Control) setEpoch(ctx context.Context, n int64) error {
+// setEpoch moves both halves on: the store notes where it is going, Temporal
+// goes there, and the store follows.
+func (c *Control) setEpoch(ctx context.Context, ours, next int64) error {
+	if err := c.Store.SetEpoch(ctx, ours, next); err != nil {
+		return err
+	}
 	_, err := c.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: workflows.EpochID, TaskQueue: workflows.Queue, Memo: map[string]any{epochMemo: n},
+		ID: workflows.EpochID, TaskQueue: workflows.Queue, Memo: map[string]any{epochMemo: next},
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 	}, workflows.EpochType)
 	if err != nil {
 		return err
 	}
-	return c.Store.SetEpoch(ctx, n)
+	return c.Store.SetEpoch(ctx, next, next)
 }
 
 func (c *Control) temporalEpoch(ctx context.Context) (n int64, err error) {

@@ -288,13 +288,16 @@ func TestCheckEpoch(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		ours   int64 // the store's
+		moving int64 // to where the store was moving it; 0 is nowhere
 		theirs int64 // Temporal's; 0 is none
 		differ bool
 		next   int64 // what both are at afterwards
 	}{
 		{name: "both are new", ours: 0, theirs: 0, next: 1},
 		{name: "both agree", ours: 7, theirs: 7, next: 8},
-		{name: "a process was stopped between the two writes", ours: 7, theirs: 8, next: 9},
+		{name: "a process was stopped between the two writes", ours: 7, moving: 8, theirs: 8, next: 9},
+		{name: "a process was stopped before the first of them", ours: 7, moving: 8, theirs: 7, next: 8},
+		{name: "the store was restored from one epoch before", ours: 7, theirs: 8, differ: true},
 		{name: "the store was restored", ours: 3, theirs: 8, differ: true},
 		{name: "the store is new and Temporal is not", ours: 0, theirs: 8, differ: true},
 		{name: "Temporal was restored", ours: 8, theirs: 3, differ: true},
@@ -303,11 +306,11 @@ func TestCheckEpoch(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
-			require.NoError(t, w.Store.SetEpoch(t.Context(), c.ours))
+			require.NoError(t, w.Store.SetEpoch(t.Context(), c.ours, max(c.ours, c.moving)))
 			w.temporal.epoch = c.theirs
 			why, err := w.CheckEpoch(t.Context())
 			require.NoError(t, err)
-			ours, err := w.Store.Epoch(t.Context())
+			ours, _, err := w.Store.Epoch(t.Context())
 			require.NoError(t, err)
 			if !c.differ {
 				require.Empty(t, why)
@@ -324,7 +327,7 @@ func TestCheckEpoch(t *testing.T) {
 			accepted, err := w.CheckEpoch(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, accepted)
-			ours, err = w.Store.Epoch(t.Context())
+			ours, _, err = w.Store.Epoch(t.Context())
 			require.NoError(t, err)
 			require.Equal(t, ours, w.temporal.epoch)
 			require.Greater(t, ours, max(c.ours, c.theirs))

@@ -49,6 +49,7 @@ type account struct {
 	flushing  bool
 	next      int64  // sequence number of the next operation
 	stale     bool   // the store knows better: read it again
+	refusals  int    // how many were put on record
 	overtaken int    // how often in a row a target said that a newer operation was there
 	applied   string // id of the operation whose effects are in the outbox
 	details   string

@@ -148,7 +148,7 @@ func (a *account) refused(ctx workflow.Context, op Op, err error) error {
 	}
 	why := reason(err)
 	a.log.Warn("operation refused", "operation", op.ID, "why", why)
-	a.record(access.Change{Event: access.Event{Key: "account/" + a.ID() + "/refused/" + op.ID, Kind: "operation.refused", At: workflow.Now(ctx),
+	a.recordRefusal(access.Change{Event: access.Event{Key: "account/" + a.ID() + "/refused/" + op.ID, Kind: "operation.refused", At: workflow.Now(ctx),
 		AccountID: a.ID(), RequestID: op.RequestID, Integration: a.Account.Integration, Text: "refused " + op.Kind + ": " + why}})
 	var told []access.Hold
 	if op.Kind == UpdateHold {
@@ -158,12 +158,20 @@ func (a *account) refused(ctx workflow.Context, op Op, err error) error {
 			}
 			h := access.Hold{ID: id, RequestID: op.RequestID, AccountID: a.ID(), State: access.StateFailed, Error: why}
 			told = append(told, h)
-			a.record(access.Change{Event: access.Event{Key: "hold/" + id + "/failed", Kind: "hold.failed", At: workflow.Now(ctx), RequestID: op.RequestID, HoldID: id,
+			a.recordRefusal(access.Change{Event: access.Event{Key: "hold/" + id + "/failed", Kind: "hold.failed", At: workflow.Now(ctx), RequestID: op.RequestID, HoldID: id,
 				AccountID: a.ID(), Integration: a.Account.Integration, Text: "not granted: " + why}, Holds: []access.Hold{h}})
 		}
 	}
 	a.tell(ctx, op.RequestID, HoldsTold{Holds: append(told, a.holdsOf(op)...), Refused: why})
 	return nil
+}
+
+// recordRefusal records so many refusals in one run: who may send updates must
+// not be able to fill the audit trail.
+func (a *account) recordRefusal(c access.Change) {
+	if a.refusals++; a.refusals <= refusedCap {
+		a.record(c)
+	}
 }
 
 // grantFailed undoes a grant that may have half happened: its holds are due at

@@ -170,7 +170,7 @@ const (
 	// nothing from an account asks again; it doubles up to maxPatience.
 	patience    = 20 * time.Second
 	maxPatience = 15 * time.Minute
-	// refusedCap is how many badly signed decisions one request puts on record.
+	// refusedCap is how many refusals one run of a workflow puts on record.
 	refusedCap = 20
 	// continueAfter is the length of an idle account's history at which it
 	// continues as new.

@@ -117,6 +117,10 @@ func (r *request) decide(ctx workflow.Context, d access.Decision) (DecisionAck, 
 	if err := d.Verify(r.PortalKey, r.Request); err != nil {
 		return DecisionAck{}, r.refuse(ctx, d, err)
 	}
+	if d.Verdict == access.Extend || d.Verdict == access.Renew {
+		// The store says active a moment before the account has told us.
+		awaitUntil(ctx, "hear of the grant", workflow.Now(ctx).Add(5*time.Second), func() bool { return r.State != access.StateApproved || r.settled() })
+	}
 	if why := r.tooLate(ctx, d.Verdict); why != "" {
 		return DecisionAck{}, temporal.NewNonRetryableApplicationError(why, "TooLate", nil)
 	}

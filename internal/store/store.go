@@ -180,18 +180,23 @@ func (s *Store) mintInstance(ctx context.Context) error {
 func (s *Store) Instance() string { return s.instance }
 
 // Epoch is the number that Temporal and the store both keep, 0 before the first
-// SetEpoch. They differ once one of the two was restored.
-func (s *Store) Epoch(ctx context.Context) (int64, error) {
+// SetEpoch, and the one to which they are being moved on, which is the same
+// when nothing is under way. They differ from Temporal's once one of the two
+// was restored.
+func (s *Store) Epoch(ctx context.Context) (epoch, next int64, err error) {
 	v, err := meta(ctx, s.readers, "epoch")
 	if err != nil || v == "" {
-		return 0, err
+		return 0, 0, err
 	}
-	return strconv.ParseInt(v, 10, 64)
+	if _, err := fmt.Sscanf(v, "%d %d", &epoch, &next); err != nil {
+		return 0, 0, fmt.Errorf("epoch %q: %w", v, err)
+	}
+	return epoch, next, nil
 }
 
-// SetEpoch sets the epoch.
-func (s *Store) SetEpoch(ctx context.Context, epoch int64) error {
-	return s.setMeta(ctx, "epoch", strconv.FormatInt(epoch, 10))
+// SetEpoch sets the epoch, and the one to which it is being moved on.
+func (s *Store) SetEpoch(ctx context.Context, epoch, next int64) error {
+	return s.setMeta(ctx, "epoch", fmt.Sprintf("%d %d", epoch, next))
 }
 
 // ReportOnly says why the sweep only reports; empty when it also acts.

@@ -186,16 +186,16 @@ func TestOpenRefusesNewerSchema(t *testing.T) {
 
 func TestMeta(t *testing.T) {
 	s, ctx := newStore(t), t.Context()
-	if n, err := s.Epoch(ctx); n != 0 || err != nil {
+	if n, next, err := s.Epoch(ctx); n != 0 || next != 0 || err != nil {
 		t.Errorf("first epoch %d, %v", n, err)
 	}
 	if why, err := s.ReportOnly(ctx); why != "" || err != nil {
 		t.Errorf("first report-only %q, %v", why, err)
 	}
-	if err := errors.Join(s.SetEpoch(ctx, 7), s.SetEpoch(ctx, 8), s.SetReportOnly(ctx, "restored")); err != nil {
+	if err := errors.Join(s.SetEpoch(ctx, 7, 7), s.SetEpoch(ctx, 8, 9), s.SetReportOnly(ctx, "restored")); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.Epoch(ctx); n != 8 || err != nil {
+	if n, next, err := s.Epoch(ctx); n != 8 || next != 9 || err != nil {
 		t.Errorf("epoch %d, %v", n, err)
 	}
 	if why, err := s.ReportOnly(ctx); why != "restored" || err != nil {
