@@ -176,7 +176,7 @@ func Listen(addr string, p *Portal) (stop func(), err error) {
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("portal: %w", err)
+		return nil, fmt.Errorf("portal: %w (LAPSE_PORTAL chooses another address)", err)
 	}
 	server := &http.Server{
 		Handler: p, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
