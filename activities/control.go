@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -37,7 +38,8 @@ type Control struct {
 	PortalKey ed25519.PublicKey
 	Log       *slog.Logger
 
-	epoch sync.Mutex // one bump at a time
+	epoch      sync.Mutex   // one bump at a time
+	headLogged atomic.Int64 // when the head of the audit trail was last logged
 }
 
 const (

@@ -48,12 +48,18 @@ func (c *Control) SweepStore(ctx context.Context, a access.SweepArgs) (access.Sw
 	})
 }
 
+// headEvery is the time between two signed heads in the log, in seconds.
+const headEvery = 3600
+
 // logHead writes the signed head of the audit trail to the log, which is kept
 // elsewhere: a tail that is rewritten later does not lead to it any more.
 func (c *Control) logHead(ctx context.Context) error {
 	seq, hash, err := c.Store.Head(ctx)
 	if err != nil || seq == 0 {
 		return err
+	}
+	if last, now := c.headLogged.Load(), time.Now().Unix(); now-last < headEvery || !c.headLogged.CompareAndSwap(last, now) {
+		return nil
 	}
 	signature := ed25519.Sign(c.TicketKey, fmt.Appendf(nil, "lapse audit head v1\x00%d\x00%s", seq, hash))
 	c.Log.Info("audit head", "events", seq, "head", hash, "signature", base64.StdEncoding.EncodeToString(signature))

@@ -34,6 +34,9 @@ func (p *Portal) takeCredential(ctx context.Context, c *caller, in *decideBy[api
 	if row.PersonID != c.ID {
 		return out, problem(http.StatusForbidden, "", "a credential is shown to nobody but the person whose access it is")
 	}
+	if row, err = p.awaitGrant(ctx, c, row); err != nil {
+		return out, err
+	}
 	account, err := p.credentialed(c, row, in.Body.Integration)
 	if err != nil {
 		return out, err
@@ -55,6 +58,20 @@ func (p *Portal) takeCredential(ctx context.Context, c *caller, in *decideBy[api
 		return out, err
 	}
 	return p.open(c, account, generation, sealed)
+}
+
+// awaitGrant waits a while for a grant that is under way, so that approving and
+// fetching can follow each other without a pause.
+func (p *Portal) awaitGrant(ctx context.Context, c *caller, row store.RequestRow) (store.RequestRow, error) {
+	err := poll(ctx, outcomeTimeout, func() (done bool, err error) {
+		row, err = p.opts.Store.Request(ctx, row.ID)
+		c.now = p.opts.Store.Now()
+		return !underWay(access.RequestState(row.State, seen(row), c.now)), err
+	})
+	if errors.Is(err, errTooSlow) {
+		err = nil // what is shown next says how it stands
+	}
+	return row, err
 }
 
 // credentialed finds the account of a request whose credential is meant.

@@ -226,34 +226,42 @@ func (p *Portal) neverStarted(ctx context.Context, id string) (bool, error) {
 }
 
 const (
-	// outcomeTimeout is how long a call waits to show what came of a decision.
+	// outcomeTimeout is how long a call waits to show what came of a decision,
+	// and grantTimeout how long it waits for the grant after an approval.
 	outcomeTimeout = 10 * time.Second
+	grantTimeout   = 3 * time.Second
 	pollEvery      = 100 * time.Millisecond
 )
 
 // outcome waits until the store shows what came of a decision. Where that takes
 // longer, the note says so; the decision counts all the same.
 func (p *Portal) outcome(ctx context.Context, row store.RequestRow, d access.Decision) (note string, err error) {
-	err = poll(ctx, outcomeTimeout, func() (bool, error) {
-		switch d.Verdict {
-		case access.Extend:
-			return p.extended(ctx, row, d)
-		case access.Approve, access.Deny:
-			now, err := p.opts.Store.Request(ctx, row.ID)
-			return now.State != access.StatePending, err
-		}
+	state := func() (access.State, error) {
 		now, err := p.opts.Store.Request(ctx, row.ID)
-		if err != nil {
-			return false, err
+		return access.RequestState(now.State, seen(now), p.opts.Store.Now()), err
+	}
+	limit := outcomeTimeout
+	if d.Verdict == access.Approve {
+		limit = grantTimeout
+	}
+	err = poll(ctx, limit, func() (bool, error) {
+		if d.Verdict == access.Extend {
+			return p.extended(ctx, row, d)
 		}
-		state := access.RequestState(now.State, seen(now), p.opts.Store.Now())
-		return state.Final() || state == access.StateOverdue, nil
+		now, err := state()
+		if d.Verdict == access.Approve {
+			return now != access.StatePending && !underWay(now), err
+		}
+		return now.Final() || now == access.StateOverdue, err
 	})
 	if errors.Is(err, errTooSlow) {
 		return "the decision counts, and what follows from it is under way: lapse show " + row.ID, nil
 	}
 	return "", err
 }
+
+// underWay is true between the approval and the grant.
+func underWay(s access.State) bool { return s == access.StateApproved || s == access.StateGranting }
 
 // extended reports whether an extension was made, or the error with which an
 // account refused it.

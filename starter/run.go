@@ -78,7 +78,8 @@ func (a *app) portalCommand() *cobra.Command {
 		defer closed()
 		served, err := portal.New(portal.Options{
 			Store: node.Store, Keys: ring, Temporal: node.Temporal, Kinds: node.Kinds, Dev: dev, Token: a.getenv("LAPSE_TOKEN"), UI: "http://" + ui, Log: p.log,
-			OnApply: node.Applied, AcceptRestore: node.Control(ring).AcceptRestore,
+			OnApply:       func(ctx context.Context) error { _, err := node.Applied(ctx); return err },
+			AcceptRestore: node.Control(ring).AcceptRestore,
 		})
 		if err != nil {
 			return starting(err)
@@ -161,7 +162,7 @@ func (p *part) control(ctx context.Context) error {
 		p.log.Error("the sweep only reports", "why", why)
 	}
 	if _, _, err := node.Store.Config(ctx); err == nil {
-		if err := node.Applied(ctx); err != nil {
+		if _, err := node.Applied(ctx); err != nil {
 			return starting(err)
 		}
 	} else if !errors.Is(err, store.ErrNotFound) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"go.temporal.io/sdk/client"
@@ -94,21 +95,32 @@ func (c *Connectors) Stop() {
 
 // Applied brings Temporal in line with the configuration in the store: the
 // schedules of every integration, and at once a sweep and a discovery of each,
-// so that nothing that was lost has to wait.
-func (n *Node) Applied(ctx context.Context) error {
+// so that nothing that was lost has to wait. It returns the connectors that are
+// needed: an integration that was removed keeps its connector and its sweep
+// until nothing is held on it any more.
+func (n *Node) Applied(ctx context.Context) (connectors []string, err error) {
 	all, err := n.Store.Integrations(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	errs := []error{engine.EnsureSchedules(ctx, n.Temporal, all)}
+	var errs []error
 	for _, in := range all {
-		if in.Removed {
-			continue
+		left, err := n.Store.AccountsOf(ctx, in.ID)
+		if err != nil {
+			return nil, err
 		}
-		_, err := engine.StartSweep(ctx, n.Temporal, access.SweepArgs{Integration: in.ID})
-		errs = append(errs, err)
-		_, err = engine.StartDiscovery(ctx, n.Temporal, in.ID)
-		errs = append(errs, err)
+		use := engine.Use{Sweep: !in.Removed || len(left) > 0, Discover: !in.Removed}
+		errs = append(errs, engine.EnsureSchedules(ctx, n.Temporal, in, use))
+		if use.Sweep {
+			connectors = append(connectors, in.Connector)
+			_, err := engine.StartSweep(ctx, n.Temporal, access.SweepArgs{Integration: in.ID})
+			errs = append(errs, err)
+		}
+		if use.Discover {
+			_, err := engine.StartDiscovery(ctx, n.Temporal, in.ID)
+			errs = append(errs, err)
+		}
 	}
-	return errors.Join(errs...)
+	slices.Sort(connectors)
+	return slices.Compact(connectors), errors.Join(errs...)
 }

@@ -297,7 +297,7 @@ func (r *request) awaitEnd(ctx, live workflow.Context) {
 	upserted := access.State("")
 	for !r.over() {
 		r.show(live)
-		if s := r.now(live); s == access.StateActive && upserted != s {
+		if s := r.now(live); (s == access.StateActive || s == access.StateOverdue) && upserted != s {
 			upserted = s
 			_ = workflow.UpsertTypedSearchAttributes(live, AttrState.ValueSet(string(s)), AttrExpires.ValueSet(r.endsAt()))
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/internal/config"
+	"github.com/lapse-access/lapse/internal/spec"
 )
 
 type database struct {
@@ -66,9 +68,12 @@ func sample(t testing.TB) []byte {
 	return src
 }
 
+// parse reads a file that is sound but for the two settings of the sample that
+// do nothing yet.
 func parse(t testing.TB, src []byte) config.Config {
 	t.Helper()
 	cfg, warnings, err := config.Parse("lapse.yaml", src, kinds())
+	warnings = slices.DeleteFunc(warnings, func(w spec.Fault) bool { return strings.HasSuffix(w.Message, " yet") })
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("warnings: %v\nfaults:\n%v", warnings, err)
 	}
@@ -297,8 +302,10 @@ func TestEmptyFile(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	src := strings.NewReplacer("values: [analytics]", "values: [analytcs]", "integration_owner: {attribute: group, values: [dba]}", "integration_owner: {attribute: group, values: [dba, dbas]}").Replace(string(sample(t)))
 	_, warnings, err := config.Parse("lapse.yaml", []byte(src), kinds())
-	const want = `lapse.yaml:37:57: integrations[0].integration_owner.values[1]: nobody among people has attribute "group" with "dbas"
-lapse.yaml:43:17: access_flows[0].requesters: nobody among people may request by this flow`
+	const want = `lapse.yaml:32:31: integrations[0].credential_rotation_days: is kept, and nothing is rotated yet
+lapse.yaml:37:57: integrations[0].integration_owner.values[1]: nobody among people has attribute "group" with "dbas"
+lapse.yaml:43:17: access_flows[0].requesters: nobody among people may request by this flow
+lapse.yaml:47:86: access_flows[0].approval.remind_after: is kept, and nobody is reminded yet`
 	if err != nil {
 		t.Fatal(err)
 	}

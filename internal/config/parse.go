@@ -161,6 +161,9 @@ func (c *checker) integrations() {
 		if key := in.Secret.Key; in.Secret.Store == "env" && key != "" && !variable.MatchString(key) {
 			c.fault(at.at("secret", "key"), "write the name of the variable here and the secret into the variable", "is not the name of an environment variable")
 		}
+		if in.CredentialRotationDays > 0 {
+			c.warn(at.at("credential_rotation_days"), "", "is kept, and nothing is rotated yet")
+		}
 		c.owners(at, *in)
 	}
 }
@@ -261,6 +264,9 @@ func (c *checker) flows() {
 			c.fault(requesters, "name who may request under any or all", "has no condition")
 		case !c.resolves(flow.Requesters.Holds):
 			c.warn(requesters, "", "nobody among people may request by this flow")
+		}
+		if flow.Approval.RemindAfter > 0 {
+			c.warn(at.at("approval", "remind_after"), "", "is kept, and nobody is reminded yet")
 		}
 		var targets []Integration
 		for j, target := range flow.Targets {

@@ -86,21 +86,18 @@ func EnsureSearchAttributes(ctx context.Context, c client.Client, namespace stri
 // sweepEvery is the time between two sweeps of an integration.
 const sweepEvery = 5 * time.Minute
 
-// EnsureSchedules makes the schedules of every integration what they should
-// be, and removes those of integrations that are gone. An operator's pause is
-// kept.
-func EnsureSchedules(ctx context.Context, c client.Client, integrations []store.IntegrationRow) error {
-	var errs []error
-	for _, in := range integrations {
-		for _, s := range schedules(in) {
-			errs = append(errs, ensure(ctx, c, s, in.Removed))
-		}
-	}
-	return errors.Join(errs...)
+// Use says which schedules an integration is to have.
+type Use struct{ Sweep, Discover bool }
+
+// EnsureSchedules makes the schedules of an integration what they should be,
+// and removes those that it is not to have. An operator's pause is kept.
+func EnsureSchedules(ctx context.Context, c client.Client, in store.IntegrationRow, use Use) error {
+	sweep, discover := schedules(in)
+	return errors.Join(ensure(ctx, c, sweep, use.Sweep), ensure(ctx, c, discover, use.Discover))
 }
 
-func schedules(in store.IntegrationRow) []client.ScheduleOptions {
-	make := func(id, workflow string, arg any, every, catchUp time.Duration) client.ScheduleOptions {
+func schedules(in store.IntegrationRow) (sweep, discover client.ScheduleOptions) {
+	schedule := func(id, workflow string, arg any, every, catchUp time.Duration) client.ScheduleOptions {
 		return client.ScheduleOptions{
 			ID:            id,
 			Spec:          client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: every}}, Jitter: every / 10},
@@ -110,15 +107,13 @@ func schedules(in store.IntegrationRow) []client.ScheduleOptions {
 				TypedSearchAttributes: temporal.NewSearchAttributes(workflows.AttrIntegration.ValueSet([]string{in.ID}))},
 		}
 	}
-	return []client.ScheduleOptions{
-		make(workflows.SweepID(in.ID), workflows.SweepType, access.SweepArgs{Integration: in.ID}, sweepEvery, sweepEvery),
-		make(workflows.DiscoveryID(in.ID), workflows.DiscoveryType, workflows.DiscoveryInput{Integration: in.ID}, in.Discover.Every.Std(), 10*time.Minute),
-	}
+	return schedule(workflows.SweepID(in.ID), workflows.SweepType, access.SweepArgs{Integration: in.ID}, sweepEvery, sweepEvery),
+		schedule(workflows.DiscoveryID(in.ID), workflows.DiscoveryType, workflows.DiscoveryInput{Integration: in.ID}, in.Discover.Every.Std(), 10*time.Minute)
 }
 
-func ensure(ctx context.Context, c client.Client, want client.ScheduleOptions, removed bool) error {
+func ensure(ctx context.Context, c client.Client, want client.ScheduleOptions, use bool) error {
 	handle := c.ScheduleClient().GetHandle(ctx, want.ID)
-	if removed {
+	if !use {
 		if err := handle.Delete(ctx); err != nil && !isNotFound(err) {
 			return fmt.Errorf("removing schedule %s: %w", want.ID, err)
 		}

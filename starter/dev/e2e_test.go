@@ -48,6 +48,7 @@ func TestAccidents(t *testing.T) {
 		{"killed while asleep past the end", killedAsleep},
 		{"killed in the middle of a revoke", killedInRevoke},
 		{"the database is down at the end", databaseDown},
+		{"the integration was removed from the file", integrationRemoved},
 	})
 }
 
@@ -516,6 +517,28 @@ func databaseDown(t *testing.T, s *system) {
 	}
 	s.wait(r.ID, access.StateEnded, 15*time.Second)
 	s.gone(30 * time.Second)
+}
+
+// integrationRemoved starts with a file that does not name the integration any
+// more: what is held on it ends all the same.
+func integrationRemoved(t *testing.T, s *system) {
+	r := s.granted(ana, "read_only", "8s")
+	file := s.args[1]
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	people, _, _ := strings.Cut(string(whole), "integrations:")
+	restart := func(content string) {
+		s.kill()
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.start()
+	}
+	restart(people)
+	s.whole(r.ID, 40*time.Second)
+	restart(string(whole))
 }
 
 // unknownPrincipal plants an account of ours that no row knows: it is

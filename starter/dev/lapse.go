@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/lapse-access/lapse/integrations/all"
 	"github.com/lapse-access/lapse/internal/engine"
@@ -86,6 +88,9 @@ func (l *lapse) start(ctx context.Context, s settings, demo *demonstration) erro
 	if err := l.apply(ctx, s, demo); err != nil {
 		return err
 	}
+	if err := l.firstCatalog(ctx); err != nil {
+		return err
+	}
 	stop, err := portal.Listen(s.portal, l.portal)
 	if err != nil {
 		return err
@@ -119,17 +124,41 @@ func (l *lapse) apply(ctx context.Context, s settings, demo *demonstration) erro
 	return nil
 }
 
-// applied starts the connectors that the configuration names, and everything
-// that follows from it in Temporal.
+// applied brings Temporal in line with the configuration, and starts the
+// connectors that it needs.
 func (l *lapse) applied(ctx context.Context) error {
-	_, cfg, err := l.node.Store.Config(ctx)
+	connectors, err := l.node.Applied(ctx)
+	for _, name := range connectors {
+		err = errors.Join(err, l.connectors.Start(name))
+	}
+	return err
+}
+
+// catalogTimeout is how long the start waits for the first discovery: a target
+// that does not answer must not keep the portal from listening.
+const catalogTimeout = 10 * time.Second
+
+// firstCatalog waits until there is something to ask for, on integrations of
+// which nothing is known yet.
+func (l *lapse) firstCatalog(ctx context.Context) error {
+	all, err := l.node.Store.Integrations(ctx)
 	if err != nil {
 		return err
 	}
-	for _, in := range cfg.Integrations {
-		if err := l.connectors.Start(in.Connector); err != nil {
-			return err
+	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
+	defer cancel()
+	for _, in := range all {
+		known, err := l.node.Store.Resources(ctx, store.ResourceFilter{Integration: in.ID, Limit: 1})
+		if err != nil || in.Removed || len(known) > 0 {
+			continue
+		}
+		run, err := engine.StartDiscovery(ctx, l.node.Temporal, in.ID)
+		if err == nil {
+			err = run.Get(ctx, nil)
+		}
+		if err != nil {
+			l.node.Log.Warn("the catalog is not read yet", "integration", in.Name, "error", err)
 		}
 	}
-	return l.node.Applied(ctx)
+	return nil
 }
