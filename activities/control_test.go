@@ -379,7 +379,7 @@ func TestExtension(t *testing.T) {
 		}, "allows 8h in all"},
 		{"a second time", func(w *world) access.TicketArgs {
 			r, a := extend(w, by(w, w.ana, time.Minute))
-			w.record(access.Change{Event: access.Event{Key: "hold/" + r.HoldIDs[0] + "/extended/" + a.Nonce, Kind: "hold.extended"}})
+			w.record(access.Change{Event: access.Event{Key: "hold/" + r.HoldIDs[0] + "/extended/" + a.Nonce, Kind: "extended"}})
 			return a
 		}, "made already"},
 		{"of a hold that is past its end", func(w *world) access.TicketArgs {

@@ -169,7 +169,7 @@ func (c *Control) closeRequest(ctx context.Context, row store.RequestRow, why st
 	for _, h := range row.Holds {
 		if h.State == access.StatePending && h.Grant == nil {
 			h.State, h.Error = access.StateFailed, why
-			changes = append(changes, access.Change{Event: access.Event{Key: "hold/" + h.ID + "/failed", Kind: "hold.failed", At: time.Now().UTC(), RequestID: row.ID, HoldID: h.ID,
+			changes = append(changes, access.Change{Event: access.Event{Key: "hold/" + h.ID + "/failed", Kind: "failed", At: time.Now().UTC(), RequestID: row.ID, HoldID: h.ID,
 				AccountID: h.AccountID, Text: "not granted: " + why}, Holds: []access.Hold{h}})
 		}
 	}

@@ -225,13 +225,15 @@ func (p *Portal) neverStarted(ctx context.Context, id string) (bool, error) {
 	return false, err
 }
 
-const (
-	// outcomeTimeout is how long a call waits to show what came of a decision,
-	// and grantTimeout how long it waits for the grant after an approval.
+// Variables only for the tests, in which nothing follows by itself.
+var (
+	// outcomeTimeout is how long a call waits to show what came of a decision.
 	outcomeTimeout = 10 * time.Second
-	grantTimeout   = 3 * time.Second
-	pollEvery      = 100 * time.Millisecond
+	// grantTimeout is how long it waits for the grant after an approval.
+	grantTimeout = 3 * time.Second
 )
+
+const pollEvery = 100 * time.Millisecond
 
 // outcome waits until the store shows what came of a decision. Where that takes
 // longer, the note says so; the decision counts all the same.

@@ -84,7 +84,7 @@ func TestExtend(t *testing.T) {
 			t.Errorf("extension by %s", d.Extra)
 		}
 		r.hold(q.Holds[0].ID, func(h *access.Hold) { h.EndsAt = end })
-		r.record(access.Change{Event: access.Event{Key: "hold/" + q.Holds[0].ID + "/extended/" + d.Nonce, Kind: "hold.extended", RequestID: d.RequestID}})
+		r.record(access.Change{Event: access.Event{Key: "hold/" + q.Holds[0].ID + "/extended/" + d.Nonce, Kind: "extended", RequestID: d.RequestID}})
 		return nil
 	}
 	q = want[api.Request](r, http.StatusOK, ana, "POST", path, api.Extend{By: "30m"})

@@ -29,6 +29,10 @@ import (
 	"github.com/lapse-access/lapse/workflows"
 )
 
+// The fake Temporal of the tests does nothing by itself that is worth waiting
+// for.
+func init() { outcomeTimeout, grantTimeout = 2*pollEvery, 2*pollEvery }
+
 // The people of the tests: ana asks, cy owns shop and approves, bo
 // administrates, and eve has no business here.
 const (

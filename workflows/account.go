@@ -248,7 +248,7 @@ func (a *account) endNow(ctx workflow.Context, op Op) {
 		for _, id := range q.HoldIDs {
 			h := access.Hold{ID: id, RequestID: q.RequestID, AccountID: a.ID(), State: access.StateEnded}
 			told.Holds = append(told.Holds, h)
-			a.record(access.Change{Event: access.Event{Key: "hold/" + id + "/ended", Kind: "hold.ended", At: now, Actor: op.Actor, RequestID: q.RequestID, HoldID: id, AccountID: a.ID(),
+			a.record(access.Change{Event: access.Event{Key: "hold/" + id + "/ended", Kind: "ended", At: now, Actor: op.Actor, RequestID: q.RequestID, HoldID: id, AccountID: a.ID(),
 				Integration: a.Account.Integration, Text: "ended before it was granted: " + op.Why}, Holds: []access.Hold{h}})
 		}
 		a.tell(ctx, q.RequestID, told)

@@ -118,7 +118,7 @@ func (a *account) granted(op Op, leave access.TicketDone, done access.GrantDone)
 		}
 		a.put(h)
 		a.record(access.Change{
-			Event:   access.Event{Key: "hold/" + h.ID + "/" + kind, Kind: "hold." + kind, At: done.At, RequestID: h.RequestID, HoldID: h.ID, AccountID: a.ID(), Integration: a.Account.Integration, Text: text},
+			Event:   access.Event{Key: "hold/" + h.ID + "/" + kind, Kind: kind, At: done.At, RequestID: h.RequestID, HoldID: h.ID, AccountID: a.ID(), Integration: a.Account.Integration, Text: text},
 			Holds:   []access.Hold{h},
 			Account: &access.AccountChange{ID: a.ID(), Name: a.Account.Name, Generation: a.Generation, Wrote: a.Wrote},
 		})
@@ -158,7 +158,7 @@ func (a *account) refused(ctx workflow.Context, op Op, err error) error {
 			}
 			h := access.Hold{ID: id, RequestID: op.RequestID, AccountID: a.ID(), State: access.StateFailed, Error: why}
 			told = append(told, h)
-			a.recordRefusal(access.Change{Event: access.Event{Key: "hold/" + id + "/failed", Kind: "hold.failed", At: workflow.Now(ctx), RequestID: op.RequestID, HoldID: id,
+			a.recordRefusal(access.Change{Event: access.Event{Key: "hold/" + id + "/failed", Kind: "failed", At: workflow.Now(ctx), RequestID: op.RequestID, HoldID: id,
 				AccountID: a.ID(), Integration: a.Account.Integration, Text: "not granted: " + why}, Holds: []access.Hold{h}})
 		}
 	}
@@ -187,7 +187,7 @@ func (a *account) grantFailed(ctx workflow.Context, op Op, err error) error {
 		}
 		h.Error, h.EndsAt = "not granted: "+why, workflow.Now(ctx)
 		a.put(h)
-		a.record(access.Change{Event: access.Event{Key: "hold/" + h.ID + "/grant.failed", Kind: "hold.grant.failed", At: workflow.Now(ctx), RequestID: h.RequestID, HoldID: h.ID,
+		a.record(access.Change{Event: access.Event{Key: "hold/" + h.ID + "/grant.failed", Kind: "grant.failed", At: workflow.Now(ctx), RequestID: h.RequestID, HoldID: h.ID,
 			AccountID: a.ID(), Integration: a.Account.Integration, Text: h.Error}, Holds: []access.Hold{h}})
 	}
 	return nil
@@ -213,7 +213,7 @@ func (a *account) move(ctx workflow.Context, op Op) error {
 	}
 	for _, h := range leave.Holds {
 		a.put(h)
-		a.record(access.Change{Event: access.Event{Key: "hold/" + h.ID + "/extended/" + op.Nonce, Kind: "hold.extended", At: done.At, RequestID: h.RequestID, HoldID: h.ID,
+		a.record(access.Change{Event: access.Event{Key: "hold/" + h.ID + "/extended/" + op.Nonce, Kind: "extended", At: done.At, RequestID: h.RequestID, HoldID: h.ID,
 			AccountID: a.ID(), Integration: a.Account.Integration, Text: "extended to " + stamp(h.EndsAt)}, Holds: []access.Hold{h}})
 	}
 	a.applied = op.ID
@@ -323,7 +323,7 @@ func (a *account) overdue(ctx workflow.Context, due []access.Hold) {
 			continue
 		}
 		a.Holds[i].State = access.StateOverdue
-		a.record(access.Change{Event: access.Event{Key: "hold/" + h.ID + "/overdue", Kind: "hold.overdue", At: now, RequestID: h.RequestID, HoldID: h.ID, AccountID: a.ID(),
+		a.record(access.Change{Event: access.Event{Key: "hold/" + h.ID + "/overdue", Kind: "overdue", At: now, RequestID: h.RequestID, HoldID: h.ID, AccountID: a.ID(),
 			Integration: a.Account.Integration, Text: fmt.Sprintf("%s on %s should be gone since %s", h.Entitlement, a.Integration, stamp(h.EndsAt))}, Holds: []access.Hold{a.Holds[i]}})
 		a.tell(ctx, h.RequestID, HoldsTold{Holds: []access.Hold{a.Holds[i]}})
 	}
@@ -356,7 +356,7 @@ func (a *account) ended(ctx workflow.Context, due []access.Hold, done access.Rev
 	a.forgetBaseline()
 	for _, h := range told {
 		a.record(access.Change{
-			Event: access.Event{Key: "hold/" + h.ID + "/ended", Kind: "hold.ended", At: done.At, RequestID: h.RequestID, HoldID: h.ID, AccountID: a.ID(), Integration: a.Account.Integration,
+			Event: access.Event{Key: "hold/" + h.ID + "/ended", Kind: "ended", At: done.At, RequestID: h.RequestID, HoldID: h.ID, AccountID: a.ID(), Integration: a.Account.Integration,
 				Text: fmt.Sprintf("%s on %s is %s for %s", h.Entitlement, a.Integration, strings.ReplaceAll(string(h.Revoke.Outcome), "_", " "), a.Account.Email)},
 			Holds:   []access.Hold{h},
 			Account: &access.AccountChange{ID: a.ID(), Name: a.Account.Name, Generation: a.Generation, Wrote: a.Wrote, CleanupAt: a.CleanupAt},

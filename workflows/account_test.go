@@ -30,8 +30,8 @@ func TestHoldLivesAndEnds(t *testing.T) {
 	w.runAccount(t)
 	require.False(t, w.account, "the account is deleted")
 	require.Equal(t, access.StateEnded, w.holds["h1"].State)
-	require.Equal(t, 1, w.count("hold.granted"))
-	require.Equal(t, 1, w.count("hold.ended"))
+	require.Equal(t, 1, w.count("granted"))
+	require.Equal(t, 1, w.count("ended"))
 	require.Equal(t, 1, w.count("account.deleted"))
 }
 
@@ -80,7 +80,7 @@ func TestExtendMovesTheEnd(t *testing.T) {
 	w.expect(t, 110*time.Minute, "read_only")
 	w.expect(t, 125*time.Minute)
 	w.runAccount(t)
-	require.Equal(t, 1, w.count("hold.extended"))
+	require.Equal(t, 1, w.count("extended"))
 }
 
 func TestExtendStopsAtTheMaximum(t *testing.T) {
@@ -90,7 +90,7 @@ func TestExtendStopsAtTheMaximum(t *testing.T) {
 	w.op(30*time.Minute, workflows.UpdateMove, "move/1", "r1", "h1")
 	w.expect(t, longest)
 	w.runAccount(t)
-	require.Equal(t, 0, w.count("hold.extended"))
+	require.Equal(t, 0, w.count("extended"))
 	require.Equal(t, 1, w.count("operation.refused"))
 }
 
@@ -124,7 +124,7 @@ func TestEndInterruptsGrant(t *testing.T) {
 	w.env.RegisterDelayedCallback(func() { stuck = false }, 62*time.Minute)
 	w.expect(t, 70*time.Minute, "read_write")
 	w.runAccount(t)
-	require.Equal(t, 2, w.count("hold.granted"))
+	require.Equal(t, 2, w.count("granted"))
 }
 
 // A grant that cannot be made is undone and said to have failed.
@@ -141,7 +141,7 @@ func TestGrantThatFails(t *testing.T) {
 	w.expect(t, 20*time.Minute)
 	w.runAccount(t)
 	require.Equal(t, access.StateFailed, w.holds["h1"].State)
-	require.Equal(t, 0, w.count("hold.granted"))
+	require.Equal(t, 0, w.count("granted"))
 }
 
 // A revoke never gives up, says that it is overdue, and does not keep others
@@ -165,8 +165,8 @@ func TestRevokeNeverGivesUp(t *testing.T) {
 	w.expect(t, 39*time.Hour, "read_only", "read_write")
 	w.expect(t, 40*time.Hour+30*time.Second)
 	w.runAccount(t)
-	require.Equal(t, 2, w.count("hold.overdue"))
-	require.Equal(t, 2, w.count("hold.ended"))
+	require.Equal(t, 2, w.count("overdue"))
+	require.Equal(t, 2, w.count("ended"))
 }
 
 // The store being away delays nothing that takes access away.
@@ -185,7 +185,7 @@ func TestRevokeDoesNotWaitForTheStore(t *testing.T) {
 	w.expect(t, 61*time.Minute)
 	w.env.RegisterDelayedCallback(func() { away = false }, 5*time.Hour)
 	w.runAccount(t)
-	require.Equal(t, 1, w.count("hold.ended"), "the event is kept until it can be written")
+	require.Equal(t, 1, w.count("ended"), "the event is kept until it can be written")
 }
 
 func TestNewHoldCancelsCleanup(t *testing.T) {
@@ -247,7 +247,7 @@ func TestOvertakenAccountCatchesUp(t *testing.T) {
 	w.expect(t, 30*time.Minute, "read_only")
 	w.expect(t, 70*time.Minute)
 	w.runAccount(t)
-	require.Equal(t, 1, w.count("hold.granted"))
+	require.Equal(t, 1, w.count("granted"))
 }
 
 func TestContinuesAsNewWhenIdle(t *testing.T) {
@@ -259,7 +259,7 @@ func TestContinuesAsNewWhenIdle(t *testing.T) {
 	err := w.env.GetWorkflowError()
 	require.True(t, workflow.IsContinueAsNewError(err), "got %v", err)
 	require.Equal(t, []string{"read_only"}, w.has(), "it goes on holding")
-	require.Equal(t, 1, w.count("hold.granted"), "nothing is left unrecorded")
+	require.Equal(t, 1, w.count("granted"), "nothing is left unrecorded")
 }
 
 // Whatever comes in whatever order, with faults before and after every effect:

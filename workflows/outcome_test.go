@@ -46,7 +46,7 @@ func TestGrantOutcomes(t *testing.T) {
 			w.runAccount(t)
 			require.Equal(t, c.state, w.holds["h1"].State)
 			require.False(t, w.account)
-			require.Equal(t, 0, w.count("hold.granted"))
+			require.Equal(t, 0, w.count("granted"))
 		})
 	}
 }

@@ -240,7 +240,7 @@ func BenchmarkRecord(b *testing.B) {
 	n := 0
 	for b.Loop() {
 		n++
-		err := w.Record(b.Context(), []access.Change{{Event: access.Event{Key: fmt.Sprint(n), Kind: "hold.granted"}, Holds: []access.Hold{h}, Account: &access.AccountChange{ID: h.AccountID, Name: "ana"}}})
+		err := w.Record(b.Context(), []access.Change{{Event: access.Event{Key: fmt.Sprint(n), Kind: "granted"}, Holds: []access.Hold{h}, Account: &access.AccountChange{ID: h.AccountID, Name: "ana"}}})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -172,7 +172,7 @@ func TestRecord(t *testing.T) {
 	h := hold()
 	evidence := &access.Evidence{At: noon, Outcome: access.Granted, Facts: []string{"SELECT works"}}
 	h.State, h.StartsAt, h.EndsAt, h.MaxEnd, h.Grant = access.StateActive, noon, noon.Add(time.Hour), noon.Add(8*time.Hour), evidence
-	active := access.Change{Event: access.Event{Key: "granted", Kind: "hold.granted"}, Holds: []access.Hold{h}}
+	active := access.Change{Event: access.Event{Key: "granted", Kind: "granted"}, Holds: []access.Hold{h}}
 	w.record(t, active)
 	if diff := cmp.Diff(h, hold()); diff != "" {
 		t.Error(diff)

@@ -308,10 +308,10 @@ func (s *system) adminExec(statement string) {
 func (s *system) whole(id string, limit time.Duration) {
 	s.t.Helper()
 	r := s.wait(id, access.StateEnded, limit)
-	if n := r.count("hold.granted"); n != 1 {
+	if n := r.count("granted"); n != 1 {
 		s.t.Errorf("%d granted events, want one: %+v", n, r.Events)
 	}
-	if n := r.count("hold.ended"); n != 1 {
+	if n := r.count("ended"); n != 1 {
 		s.t.Errorf("%d ended events, want one: %+v", n, r.Events)
 	}
 	s.gone(40 * time.Second)
@@ -393,7 +393,7 @@ func operators(t *testing.T, s *system) {
 			if _, err := s.login(login); err == nil {
 				t.Error("the login works after the end")
 			}
-			if n := r.count("hold.granted"); n != 1 {
+			if n := r.count("granted"); n != 1 {
 				t.Errorf("granted %d times", n)
 			}
 		})
