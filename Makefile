@@ -46,3 +46,9 @@ lint: ## run the static checks
 .PHONY: clean
 clean: ## remove what was built; the data stays
 	rm -rf bin
+
+.PHONY: generate
+generate: ## certify every kind anew, and write what is derived from the kinds' declarations
+	deploy/dev/postgresql.sh --both
+	CI=true LAPSE_UPDATE=1 $(GO) test -count=1 -run TestCertification ./integrations/...
+	LAPSE_UPDATE=1 $(GO) test -count=1 -run TestGenerated ./integrations

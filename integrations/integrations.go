@@ -197,8 +197,35 @@ type Kind struct {
 	NativeExpiry bool
 	// Credentials is true when New's result is a CredentialSetter.
 	Credentials bool
+	// Setup is how the connector gets an account of its own on the target.
+	Setup Setup
+	// Certification is the room's certification.json, which its certification
+	// test writes.
+	Certification []byte
 	// New makes an integration. It does not connect.
 	New func(t Target) (Integration, error)
+}
+
+// Setup is how an administrator of a target makes the connector's own account.
+type Setup struct {
+	// Language is that of the scripts, as Markdown calls it: sql, sh, json.
+	Language string
+	// Options returns a pointer to a zero value of the struct whose tags declare
+	// what the scripts are written for. One of its fields is connector_name.
+	Options func() any
+	// Tiers writes the scripts for options that were checked against their
+	// declaration, from the fewest rights to the most.
+	Tiers func(options any) ([]Tier, error)
+}
+
+// Tier is how far the rights of a connector's account go. Its script stands by
+// itself: an administrator runs one of them.
+type Tier struct {
+	Name string `json:"tier"`
+	Doc  string `json:"doc"`
+	// Operations are those of access.CheckItem that find all they need.
+	Operations []string `json:"operations"`
+	Script     string   `json:"script"`
 }
 
 // Type finds a resource type by name.

@@ -90,7 +90,7 @@ func (p *Portal) newRequest(ctx context.Context, c *caller, in api.NewRequest) (
 		return r, err
 	}
 	if faults = append(faults, more...); len(faults) > 0 {
-		return r, wrongs("lapse integrations and lapse resources NAME list what there is; lapse discover NAME reads it again", faults...)
+		return r, wrongs("lapse integrations list and lapse resources NAME list what there is; lapse discover NAME reads it again", faults...)
 	}
 	flow, err := access.ChooseFlow(c.config.AccessFlows, c.Person, asked, d)
 	if err != nil {

@@ -1,6 +1,7 @@
 // Command lapse asks for access, decides on it, and runs the parts of Lapse.
 //
-// Everything but portal, worker and keys talks to the portal's API, at LAPSE_URL.
+// Everything but portal, worker, keys and the kinds of integrations talks to the
+// portal's API, at LAPSE_URL.
 // A command exits with 0 only when it did what it was asked; otherwise nothing
 // is on standard output, and standard error says what is wrong and what to do.
 package main

@@ -74,7 +74,7 @@ func count(n int, what string) string {
 
 // onIntegration is a command on one integration.
 func onIntegration(use, short string, do func(cmd *cobra.Command, path string) error) *cobra.Command {
-	return &cobra.Command{Use: use + " NAME", Short: short, Args: exactly("the name of one integration: lapse integrations lists them"), RunE: func(cmd *cobra.Command, args []string) error {
+	return &cobra.Command{Use: use + " NAME", Short: short, Args: exactly("the name of one integration: lapse integrations list shows them"), RunE: func(cmd *cobra.Command, args []string) error {
 		return do(cmd, "/integrations/"+url.PathEscape(args[0]))
 	}}
 }
@@ -128,33 +128,6 @@ func (a *app) discoverCommand() *cobra.Command {
 			fmt.Fprintf(w, "%s in the catalog of %s\n", count(out.Resources, "resource"), out.Integration)
 		})
 	})
-}
-
-func (a *app) integrationsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "integrations", Short: "List the integrations", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var out api.Integrations
-			if err := a.client.get(cmd.Context(), "/integrations", nil, &out); err != nil {
-				return err
-			}
-			return a.show(out, func(w io.Writer) {
-				if len(out.Integrations) == 0 {
-					fmt.Fprintln(w, "There are no integrations yet: lapse apply -f lapse.yaml")
-					return
-				}
-				rows := [][]string{{"NAME", "KIND", "CONNECTOR", "RESOURCES", "FINDINGS"}}
-				for _, i := range out.Integrations {
-					findings := ""
-					if i.Owner {
-						findings = fmt.Sprint(len(i.Findings))
-					}
-					rows = append(rows, []string{i.Name, i.Kind, i.Connector, strings.Join(i.Types, " "), findings})
-				}
-				table(w, "", rows...)
-			})
-		},
-	}
 }
 
 func (a *app) resourcesCommand() *cobra.Command {

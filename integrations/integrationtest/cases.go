@@ -14,7 +14,7 @@ import (
 
 // Cases is the contract, as data.
 func Cases() []Case {
-	return slices.Concat(accessCases, accountCases, credentialCases, faultCases, declarationCases)
+	return slices.Concat(accessCases, levelCases, invitationCases, accountCases, credentialCases, faultCases, declarationCases)
 }
 
 var accessCases = []Case{
@@ -176,8 +176,8 @@ func baseline(t T, h *Harness) {
 	hand.Give(t, p.Account)
 
 	p.prepare(t, pr, h.Existing)
-	if !slices.Contains(p.baseline, h.Existing) {
-		t.Errorf("Held does not name %s, which was given by hand: baseline %v", h.Existing, p.baseline)
+	if !slices.Contains(p.baseline(), h.Existing) {
+		t.Errorf("Held does not name %s, which was given by hand: baseline %v", h.Existing, p.baseline())
 	}
 	res, err := p.tryGrant(t, pr, h.Existing)
 	if err != nil {
@@ -260,9 +260,10 @@ func tugOfWar(t T, h *Harness) {
 	p := h.someone(t)
 	p.grant(t, one, e)
 	for round := range 10 {
-		grant := p.grantRequest([]access.Entitlement{e})
-		p.held = nil
-		revoke := p.revokeRequest([]access.Entitlement{e})
+		if len(p.held) == 0 {
+			p.prepare(t, one, e)
+		}
+		grant, revoke := p.grantRequest([]access.Entitlement{e}), p.revokeRequest([]access.Entitlement{e})
 		grant.Sequence, revoke.Sequence = p.next(), p.next()
 		last := access.Gone
 		if round%2 == 1 {
@@ -277,7 +278,9 @@ func tugOfWar(t T, h *Harness) {
 			} else {
 				_, err = other.Revoke(ctx, revoke)
 			}
-			if err != nil && access.KindOf(err) != access.Superseded {
+			// Where no number on the target tells which is the later one, a
+			// reading back may meet the other's change.
+			if k := access.KindOf(err); err != nil && k != access.Superseded && (h.Sequenced || k != access.Conflict) {
 				t.Errorf("round %d: %v", round, err)
 			}
 		})
@@ -290,9 +293,11 @@ func tugOfWar(t T, h *Harness) {
 				p.tryRevoke(t, one, e)
 			}
 		}
+		if last == access.Gone {
+			p.held = nil
+		}
 		p.can(t, h, e, last == access.Granted, "after a grant and a revoke at once")
 	}
-	p.held = []access.Entitlement{e}
 	p.revoke(t, one, e)
 }
 

@@ -2,6 +2,7 @@ package integrationtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,10 @@ var faultCases = []Case{
 	{Name: "slow", Promise: "A slow target is no failure.", Needs: []Capability{Wire}, run: slow},
 	{Name: "canceled", Promise: "A canceled operation stops and writes nothing more.", run: canceled},
 	{Name: "wrong-secret", Promise: "A connector's credential that does not hold is named as such, without being shown.", run: wrongSecret},
+	{Name: "throttled", Promise: "A target that asks to wait is a reason to wait, for as long as it says.", Needs: []Capability{Throttling}, run: throttled},
+	{Name: "refused", Promise: "Access on which the target refuses the connector is never said to be gone.", Needs: []Capability{Refusal}, run: refused},
+	{Name: "every-step", Promise: "A revoke of several goes on after one that fails.", Needs: []Capability{Refusal}, run: everyStep},
+	{Name: "read-back", Promise: "What the target took and did not do is neither granted nor gone.", Needs: []Capability{Deafness}, run: readBack},
 }
 
 // cuts runs an operation through a proxy that breaks at each turn of it, before
@@ -176,7 +181,7 @@ func dead(t T, h *Harness) {
 	}{{"closed", proxy.Break}, {"mute", proxy.Mute}} {
 		proxy.Heal()
 		way.set()
-		const limit = 2 * time.Second
+		const limit = 500 * time.Millisecond
 		operations := map[string]func(ctx context.Context) error{
 			"held":   func(ctx context.Context) error { _, err := pr.Held(ctx, p.Account, h.Apart[:]); return err },
 			"grant":  func(ctx context.Context) error { _, err := pr.Grant(ctx, p.grantRequest(h.Apart[:])); return err },
@@ -264,6 +269,106 @@ func wrongSecret(t T, h *Harness) {
 	if err != nil || report.OK() {
 		t.Errorf("checking with a wrong credential: %+v, %v; want a report that says so", report, err)
 	}
+}
+
+func throttled(t T, h *Harness) {
+	pr := h.start(t)
+	for _, delay := range []time.Duration{0, 7 * time.Second} {
+		p := h.someone(t)
+		p.prepare(t, pr, h.Apart[0])
+		waits := func(what string, operation func() error) {
+			t.Helper()
+			undo := h.Observer.(Throttler).Throttle(t, delay)
+			defer undo()
+			err := operation()
+			if access.KindOf(err) != access.RateLimited {
+				t.Errorf("a %s that is asked to wait: %v (%s), want %s", what, err, access.KindOf(err), access.RateLimited)
+				return
+			}
+			if e, _ := errors.AsType[*access.Error](err); e.After != delay {
+				t.Errorf("a %s that is asked to wait %s waits %s", what, delay, e.After)
+			}
+		}
+		waits("grant", func() error {
+			_, err := p.tryGrant(t, pr, h.Apart[0])
+			return err
+		})
+		p.can(t, h, h.Apart[0], false, "after a grant that was asked to wait")
+		p.grant(t, pr, h.Apart[0])
+		p.next()
+		waits("revoke", func() error {
+			_, err := p.tryRevoke(t, pr, h.Apart[0])
+			return err
+		})
+		p.can(t, h, h.Apart[0], true, "after a revoke that was asked to wait")
+		p.revoke(t, pr, h.Apart[0])
+		p.can(t, h, h.Apart[0], false, "after the revoke")
+	}
+}
+
+// closed grants, closes the first of the resources to the connector, and tries
+// to revoke all at once. The error must say what is missing.
+func closed(t T, h *Harness, pr *process, held ...access.Entitlement) (p *person, undo func()) {
+	t.Helper()
+	p = h.someone(t)
+	p.grant(t, pr, held...)
+	undo = h.Observer.(Closer).Shut(t, held[0].Resource)
+	p.next()
+	if res, err := p.tryRevoke(t, pr, held...); access.KindOf(err) != access.Privilege {
+		t.Errorf("revoking what the target refuses: %+v, %v (%s), want %s", res.Entries, err, access.KindOf(err), access.Privilege)
+	}
+	return p, undo
+}
+
+func refused(t T, h *Harness) {
+	pr := h.start(t)
+	p, undo := closed(t, h, pr, h.Apart[0])
+	for _, e := range p.settled(t, pr, h.Apart[:1]) {
+		if e.Outcome == access.Gone || e.Outcome == access.WasGone {
+			t.Errorf("verifying what the target refused to end: %s", e.Outcome)
+		}
+	}
+	undo()
+	p.revoke(t, pr, h.Apart[0])
+	p.can(t, h, h.Apart[0], false, "after a revoke once the target lets us")
+}
+
+func everyStep(t T, h *Harness) {
+	pr := h.start(t)
+	p, undo := closed(t, h, pr, h.Apart[0], h.Apart[1])
+	p.can(t, h, h.Apart[1], false, "after a revoke of two, the first of which was refused")
+	undo()
+	p.revoke(t, pr, h.Apart[:]...)
+	p.can(t, h, h.Apart[0], false, "after a revoke once the target lets us")
+}
+
+func readBack(t T, h *Harness) {
+	pr := h.start(t)
+	p := h.someone(t)
+	p.prepare(t, pr, h.Apart[0])
+	deaf := func(what string, operation func() ([]access.Entry, error)) {
+		t.Helper()
+		undo := h.Observer.(Deafener).Deafen(t)
+		defer undo()
+		entries, err := operation()
+		for _, e := range entries {
+			if err == nil && e.Outcome != access.Propagating && e.Outcome != access.Blocked {
+				t.Errorf("a %s that the target took and did not do: %s", what, e.Outcome)
+			}
+		}
+	}
+	deaf("grant", func() ([]access.Entry, error) {
+		res, err := p.tryGrant(t, pr, h.Apart[0])
+		return res.Entries, err
+	})
+	p.grant(t, pr, h.Apart[0])
+	p.next()
+	deaf("revoke", func() ([]access.Entry, error) {
+		res, err := p.tryRevoke(t, pr, h.Apart[0])
+		return res.Entries, err
+	})
+	p.revoke(t, pr, h.Apart[0])
+	p.can(t, h, h.Apart[0], false, "after the revoke")
 }
 
 // atOnceNamed runs named work in parallel and waits for all.

@@ -33,6 +33,9 @@ type Harness struct {
 	Hostile []access.Entitlement
 	// Existing is one that somebody can give by hand, zero when there is none.
 	Existing access.Entitlement
+	// Levels are three or more of one resource, weakest first, where a person
+	// has one level on a resource; nil elsewhere.
+	Levels []access.Entitlement
 
 	// Canaries are the secrets of Target, which must never come out.
 	Canaries []string
@@ -123,9 +126,55 @@ type Forgetter interface {
 	Forget(t T, e access.Entitlement)
 }
 
+// LevelObserver reads and sets levels, on targets where a person has one level
+// on a resource.
+type LevelObserver interface {
+	// Level is the level that the person has by themselves, a permission; ""
+	// is none.
+	Level(t T, a access.Account, r access.Resource) string
+	// SetLevel sets it by hand, whatever it was; "" takes it away.
+	SetLevel(t T, a access.Account, r access.Resource, level string)
+}
+
+// Inheriter gives access in a way of which Lapse has no part: by a team, by a
+// default of the organization.
+type Inheriter interface {
+	Inherit(t T, a access.Account, e access.Entitlement)
+}
+
 // Accepter accepts what is pending, as the person would.
 type Accepter interface {
+	// Invited makes somebody whose access is Pending until they accept it.
+	Invited(t T) access.Account
+	// Accept follows the entry's link. One that is dead changes nothing.
 	Accept(t T, a access.Account, e access.Entry)
+}
+
+// DirectoryObserver has people as the target knows them, where it finds them
+// by their address.
+type DirectoryObserver interface {
+	// Unknown is somebody whom the target does not know.
+	Unknown(t T) access.Account
+	// Ambiguous is somebody whose address two people of the target have.
+	Ambiguous(t T) access.Account
+}
+
+// Throttler makes the target ask every caller to wait, until undo is called.
+type Throttler interface {
+	// Throttle names the delay for which it asks, whole seconds; 0 names none.
+	Throttle(t T, delay time.Duration) (undo func())
+}
+
+// Closer closes a resource of the target to the connector, until undo is called.
+type Closer interface {
+	// Shut makes the target refuse the connector every change on it.
+	Shut(t T, r access.Resource) (undo func())
+}
+
+// Deafener makes the target take every change and do nothing, until undo is
+// called.
+type Deafener interface {
+	Deafen(t T) (undo func())
 }
 
 // Capability is something that not every kind can do.
@@ -142,6 +191,13 @@ const (
 	Sequence     Capability = "a mark that holds the sequence"
 	Wire         Capability = "a connection that a proxy can cut"
 	HostileNames Capability = "resources with names of one's choice"
+	Levels       Capability = "one level for each person and resource"
+	Inheritance  Capability = "access that a person inherits"
+	Invitations  Capability = "invitations that stay pending"
+	Directory    Capability = "people whom the target knows by their address"
+	Throttling   Capability = "a target that asks to wait"
+	Refusal      Capability = "a resource that can be closed to the connector"
+	Deafness     Capability = "a target that takes a change and does nothing"
 )
 
 func (h *Harness) has(c Capability) bool {
@@ -166,6 +222,23 @@ func (h *Harness) has(c Capability) bool {
 		ok = h.Via != nil
 	case HostileNames:
 		ok = len(h.Hostile) > 0
+	case Levels:
+		_, ok = h.Observer.(LevelObserver)
+		ok = ok && len(h.Levels) > 2
+	case Inheritance:
+		_, ok = h.Observer.(Inheriter)
+		ok = ok && len(h.Levels) > 2
+	case Invitations:
+		_, ok = h.Observer.(Accepter)
+		ok = ok && len(h.Levels) > 2
+	case Directory:
+		_, ok = h.Observer.(DirectoryObserver)
+	case Throttling:
+		_, ok = h.Observer.(Throttler)
+	case Refusal:
+		_, ok = h.Observer.(Closer)
+	case Deafness:
+		_, ok = h.Observer.(Deafener)
 	}
 	return ok
 }

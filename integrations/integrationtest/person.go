@@ -20,9 +20,15 @@ const opLimit = 30 * time.Second
 type person struct {
 	access.Account
 	held     []access.Entitlement
-	baseline []access.Entitlement
+	slots    map[string]*slot // by key
 	wrote    map[string]string
 	sequence int64
+}
+
+// slot is what the core keeps of a slot for as long as one of its holds is open.
+type slot struct {
+	holds    []access.Entitlement
+	baseline []access.Entitlement
 }
 
 // someone makes a new person.
@@ -45,10 +51,24 @@ func (p *person) others(but []access.Entitlement) []access.Claim {
 			claims = append(claims, access.Claim{Entitlement: e})
 		}
 	}
-	for _, e := range p.baseline {
+	for _, e := range p.baseline() {
 		claims = append(claims, access.Claim{Entitlement: e, Baseline: true})
 	}
 	return claims
+}
+
+// baseline is what the person held before Lapse came, on the slots on which a
+// hold is open or ends.
+func (p *person) baseline() (held []access.Entitlement) {
+	for _, key := range slices.Sorted(maps.Keys(p.slots)) {
+		held = append(held, p.slots[key].baseline...)
+	}
+	return held
+}
+
+// open is true while a hold on the slot is open.
+func (p *person) open(s *slot) bool {
+	return s != nil && slices.ContainsFunc(s.holds, func(e access.Entitlement) bool { return slices.Contains(p.held, e) })
 }
 
 func (p *person) grantRequest(want []access.Entitlement) integrations.GrantRequest {
@@ -74,11 +94,17 @@ func (p *person) prepare(t T, pr *process, want ...access.Entitlement) {
 	if p.wrote == nil {
 		p.wrote = map[string]string{}
 	}
+	if p.slots == nil {
+		p.slots = map[string]*slot{}
+	}
 	for _, s := range slots {
+		if !p.open(p.slots[s.Key]) {
+			// What is held where no hold is open is not Lapse's.
+			p.slots[s.Key] = &slot{baseline: s.HeldAs}
+		}
+		p.slots[s.Key].holds = append(p.slots[s.Key].holds, s.Entitlements...)
 		if s.Write != "" {
 			p.wrote[s.Key] = s.Write
-		} else if s.Held != "" && p.wrote[s.Key] == "" {
-			p.baseline = append(p.baseline, s.HeldAs...)
 		}
 	}
 	for _, e := range want {
@@ -120,7 +146,7 @@ func (p *person) grant(t T, pr *process, want ...access.Entitlement) integration
 		}
 		if accepter, ok := pr.h.Observer.(Accepter); ok && e.Outcome == access.Pending {
 			accepter.Accept(t, p.Account, e)
-		} else if e.Outcome != access.Granted && e.Outcome != access.AlreadyHeld {
+		} else if e.Outcome != access.Granted && e.Outcome != access.AlreadyHeld && e.Outcome != access.Propagating {
 			t.Errorf("granting %s: outcome %s (%v), want granted", e.Entitlement, e.Outcome, e.Facts)
 		}
 	}
@@ -131,39 +157,59 @@ func (p *person) grant(t T, pr *process, want ...access.Entitlement) integration
 // verify demands an outcome of Verify for each, waiting while it propagates.
 func (p *person) verify(t T, pr *process, want []access.Entitlement, outcome access.Outcome) {
 	t.Helper()
+	for _, e := range p.settled(t, pr, want) {
+		if e.Outcome != outcome {
+			t.Errorf("verifying %s of %s: %s (%v), want %s", e.Entitlement, p.Email, e.Outcome, e.Facts, outcome)
+		}
+	}
+}
+
+// settled is what Verify says once nothing propagates any more.
+func (p *person) settled(t T, pr *process, want []access.Entitlement) []access.Entry {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), opLimit)
 	defer cancel()
-	for {
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		entries, err := pr.Verify(ctx, p.Account, want)
 		pr.h.note(entries, err)
 		if err != nil {
 			t.Fatalf("verifying %v of %s: %v", want, p.Email, err)
 		}
-		if slices.ContainsFunc(entries, func(e access.Entry) bool { return e.Outcome == access.Propagating }) {
-			time.Sleep(100 * time.Millisecond)
-			continue
+		if len(entries) != len(want) {
+			t.Fatalf("verifying %v: %d entries, want one for each: %+v", want, len(entries), entries)
 		}
-		for _, e := range entries {
-			if e.Outcome != outcome {
-				t.Errorf("verifying %s of %s: %s (%v), want %s", e.Entitlement, p.Email, e.Outcome, e.Facts, outcome)
-			}
+		if !slices.ContainsFunc(entries, propagating) {
+			return entries
 		}
-		return
+		time.Sleep(wait)
 	}
 }
 
-// tryRevoke ends the holds and asks for it.
+func propagating(e access.Entry) bool { return e.Outcome == access.Propagating }
+
+// unfinished is what a revoke must not leave it at.
+func unfinished(e access.Entry) bool {
+	return e.Outcome != access.Gone && e.Outcome != access.WasGone && e.Outcome != access.Lowered
+}
+
+// tryRevoke asks for the end of holds.
 func (p *person) tryRevoke(t T, pr *process, end ...access.Entitlement) (integrations.RevokeResult, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), opLimit)
 	defer cancel()
 	res, err := pr.Revoke(ctx, p.revokeRequest(end))
 	pr.h.note(res, err)
-	if err == nil {
-		p.held = slices.DeleteFunc(p.held, func(e access.Entitlement) bool { return slices.Contains(end, e) })
-		p.wrote = res.Wrote
+	if err == nil && !slices.ContainsFunc(res.Entries, propagating) {
+		p.ended(end, res)
 	}
 	return res, err
+}
+
+// ended closes holds that were read to be gone.
+func (p *person) ended(end []access.Entitlement, res integrations.RevokeResult) {
+	p.held = slices.DeleteFunc(p.held, func(e access.Entitlement) bool { return slices.Contains(end, e) })
+	maps.DeleteFunc(p.slots, func(_ string, s *slot) bool { return !p.open(s) })
+	p.wrote = res.Wrote
 }
 
 // revoke revokes and fails the case when it does not work.
@@ -171,6 +217,14 @@ func (p *person) revoke(t T, pr *process, end ...access.Entitlement) integration
 	t.Helper()
 	p.next()
 	res, err := p.tryRevoke(t, pr, end...)
+	for tries := 0; tries < 3 && err == nil && slices.ContainsFunc(res.Entries, propagating); tries++ {
+		if res.Entries = p.settled(t, pr, end); !slices.ContainsFunc(res.Entries, unfinished) {
+			p.ended(end, res)
+			break
+		}
+		// Verify does not know what remains: Lapse asks again.
+		res, err = p.tryRevoke(t, pr, end...)
+	}
 	if err != nil {
 		t.Fatalf("revoking %v of %s: %v", end, p.Email, err)
 	}
@@ -181,7 +235,7 @@ func (p *person) revoke(t T, pr *process, end ...access.Entitlement) integration
 		if e.Entitlement != end[i] {
 			t.Errorf("entry %d is for %s, want %s", i, e.Entitlement, end[i])
 		}
-		if e.Outcome != access.Gone && e.Outcome != access.WasGone && e.Outcome != access.Lowered {
+		if unfinished(e) {
 			t.Errorf("revoking %s: outcome %s (%v)", e.Entitlement, e.Outcome, e.Facts)
 		}
 	}

@@ -459,7 +459,7 @@ func checkConnectors(t *testing.T, b *bed) {
 	}
 
 	if r, items := report(); !r.OK() || !strings.Contains(items["make roles"].Detail, "CREATEROLE") || !strings.HasPrefix(r.Server, "PostgreSQL "+strconv.Itoa(b.Bin.Major)) {
-		t.Errorf("the README's connector: %+v", r)
+		t.Errorf("the connector of the tier full: %+v", r)
 	}
 	if r, items := report(asSuperuser(b)); !r.OK() || items["make roles"].Detail != "superuser" {
 		t.Errorf("a superuser: %+v", r)

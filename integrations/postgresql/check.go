@@ -138,7 +138,7 @@ func (s *session) checkGrantable(ctx context.Context) ([]access.CheckItem, error
 	}
 	if len(missing) > 0 {
 		item.OK = false
-		item.Detail = fmt.Sprintf("%d roles cannot be offered: %s", len(missing), strings.Join(missing[:min(10, len(missing))], ", "))
+		item.Detail = "not offered, for want of ADMIN OPTION: " + strings.Join(missing[:min(10, len(missing))], ", ")
 		item.Remedy = s.server.adminRemedy(missing[0])
 	}
 	own := access.CheckItem{Operation: "revoke", Name: "roles of Lapse", OK: true}
@@ -182,7 +182,7 @@ func (s *session) checkDatabases(ctx context.Context) ([]access.CheckItem, error
 		}
 		if err != nil {
 			closed.OK, closed.Detail = false, fmt.Sprintf("database %s is not read: %v", d.Name, err)
-			closed.Remedy = "GRANT CONNECT ON DATABASE " + shown(d.Name) + " TO " + shown(s.server.User)
+			closed.Remedy = "GRANT CONNECT ON DATABASE " + shown(d.Name) + " TO " + shown(s.server.User) + " WITH GRANT OPTION"
 		}
 		for _, o := range owners {
 			if !o.Mine && !slices.Contains(foreign, o.Name) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/integrationtest"
 	"github.com/lapse-access/lapse/integrations/postgresql"
+	"github.com/lapse-access/lapse/internal/describe"
 	"github.com/lapse-access/lapse/internal/localpg"
 	"github.com/lapse-access/lapse/internal/localpg/localpgtest"
 	"github.com/lapse-access/lapse/internal/principal"
@@ -43,24 +45,25 @@ type bed struct {
 	conns map[string]*pgx.Conn // the superuser's, by database
 }
 
-// setUp is the SQL that the README asks of a database's administrator. The
-// connector of the tests has nothing else.
-func setUp(t testing.TB) string {
-	readme, err := os.ReadFile("README.md")
+// setUp makes the connector with the rights of a tier. It has nothing else.
+func (b *bed) setUp(t testing.TB, tier string, options describe.Options) {
+	t.Helper()
+	d, err := describe.New(postgresql.Kind(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, found := strings.Cut(string(readme), "```sql\n")
-	block, _, closed := strings.Cut(rest, "```")
-	if !found || !closed {
-		t.Fatal("the README has no block of SQL")
+	i := slices.IndexFunc(d.Setup, func(have integrations.Tier) bool { return have.Name == tier })
+	if i < 0 {
+		t.Fatalf("there is no tier %s", tier)
 	}
-	return strings.Replace(block, "'...'", "'"+connectorPass+"'", 1)
+	script := strings.Replace(d.Setup[i].Script, "'...'", "'"+connectorPass+"'", 1)
+	if err := b.try(t, "postgres", script); err != nil {
+		t.Fatalf("%s\n%v", script, err)
+	}
 }
 
-// newBed starts a server: database shop with two schemas, lake with one, hr
-// with a table for each of the customer's roles, and one with a hostile name.
-func newBed(t testing.TB, version int) *bed {
+// startBed starts an empty server.
+func startBed(t testing.TB, version int) *bed {
 	t.Helper()
 	b := &bed{Server: localpgtest.Start(t, version), conns: map[string]*pgx.Conn{}}
 	t.Cleanup(func() {
@@ -68,8 +71,16 @@ func newBed(t testing.TB, version int) *bed {
 			c.Close(context.Background())
 		}
 	})
+	return b
+}
+
+// newBed starts a server: database shop with two schemas, lake with one, hr
+// with a table for each of the customer's roles, and one with a hostile name.
+func newBed(t testing.TB, version int) *bed {
+	t.Helper()
+	b := startBed(t, version)
 	b.exec(t, "postgres", "CREATE ROLE app_owner", "CREATE ROLE analytics", "CREATE ROLE "+quote(hostile))
-	b.exec(t, "postgres", setUp(t), "GRANT "+quote(hostile)+" TO lapse WITH ADMIN OPTION")
+	b.setUp(t, "full", describe.Options{"owner_roles": {"app_owner"}, "roles": {"analytics", hostile}})
 	tables := map[string][]string{
 		"shop":  {"public.orders", "public.items", "crm.people"},
 		"lake":  {"raw.events"},
@@ -231,6 +242,7 @@ var _ interface {
 	integrationtest.OwnerObserver
 	integrationtest.ExpiryObserver
 	integrationtest.Forgetter
+	integrationtest.Closer
 } = (*observer)(nil)
 
 // Can does in every table of the resource what the permission is about, with
@@ -432,6 +444,21 @@ func (o *observer) Forget(t integrationtest.T, e access.Entitlement) {
 		o.exec(t, database, "DROP OWNED BY "+quote(role))
 	}
 	o.exec(t, "postgres", "DROP ROLE "+quote(role))
+}
+
+// Shut makes superusers of the roles that carry access to the resource, as which
+// nobody logs in: the connector is none, and may not touch them any more.
+func (o *observer) Shut(t integrationtest.T, r access.Resource) (undo func()) {
+	alter := func(attribute string) {
+		for _, permission := range []string{"read_only", "read_write", "admin"} {
+			role := principal.Role(instance, access.Entitlement{Integration: integration, Resource: r, Permission: permission})
+			if o.Exists(t, role) {
+				o.exec(t, "postgres", "ALTER ROLE "+quote(role)+" "+attribute)
+			}
+		}
+	}
+	alter("SUPERUSER")
+	return func() { alter("NOSUPERUSER") }
 }
 
 func (o *observer) Expiry(t integrationtest.T, a access.Account) time.Time {

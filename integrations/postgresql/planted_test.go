@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -404,6 +403,32 @@ func bugs(t *testing.T, b *bed) []struct {
 				return s.Grant(ctx, req)
 			}}
 		}},
+		{"treats what it may not as gone", "refused", func(s sound, _ integrations.Target, _ *memory) planted {
+			return planted{sound: s, revoke: func(ctx context.Context, req integrations.RevokeRequest) (integrations.RevokeResult, error) {
+				res, err := s.Revoke(ctx, req)
+				if access.KindOf(err) == access.Privilege {
+					return gone(req), nil
+				}
+				return res, err
+			}}
+		}},
+		{"stops at the first error of a revoke", "every-step", func(s sound, _ integrations.Target, _ *memory) planted {
+			return planted{sound: s, revoke: func(ctx context.Context, req integrations.RevokeRequest) (all integrations.RevokeResult, err error) {
+				for i, e := range req.End {
+					one := req
+					one.End, one.Remain = []access.Entitlement{e}, slices.Clone(req.Remain)
+					for _, later := range req.End[i+1:] {
+						one.Remain = append(one.Remain, access.Claim{Entitlement: later})
+					}
+					res, err := s.Revoke(ctx, one)
+					if err != nil {
+						return all, err
+					}
+					all.Entries = append(all.Entries, res.Entries...)
+				}
+				return all, nil
+			}}
+		}},
 	}
 }
 
@@ -429,64 +454,14 @@ func TestSuiteCatches(t *testing.T) {
 				}
 				return bug.plant(i.(sound), target, m), nil
 			}
-			r := &recorder{T: t}
-			if r.run(func() { cases[bug.caught].Run(r, h) }); !r.failed {
+			if r := integrationtest.Try(t, cases[bug.caught], h); r.Status != integrationtest.Failed {
 				t.Errorf("the case %s does not find an integration that %s", bug.caught, bug.name)
 			}
 		})
 	}
-	for name := range cases {
-		if !proven[name] {
+	for name, c := range cases {
+		if !proven[name] && c.Missing(b.harness()) == "" {
 			t.Errorf("no planted bug proves the case %s", name)
 		}
 	}
 }
-
-// recorder is a test whose failure is what is hoped for.
-type recorder struct {
-	*testing.T
-	mu     sync.Mutex
-	failed bool
-	after  []func()
-}
-
-func (r *recorder) run(work func()) {
-	done := make(chan bool)
-	go func() {
-		defer close(done)
-		work()
-	}()
-	<-done
-	for _, f := range slices.Backward(r.after) {
-		f()
-	}
-}
-
-func (r *recorder) fail() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.failed = true
-}
-
-func (r *recorder) Failed() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.failed
-}
-
-func (r *recorder) Errorf(format string, args ...any) {
-	r.fail()
-	r.Logf("found: "+format, args...)
-}
-
-func (r *recorder) Fatalf(format string, args ...any) {
-	r.Errorf(format, args...)
-	runtime.Goexit()
-}
-
-func (r *recorder) Skipf(format string, args ...any) {
-	r.Logf("skipped: "+format, args...)
-	runtime.Goexit()
-}
-
-func (r *recorder) Cleanup(f func()) { r.after = append(r.after, f) }

@@ -16,6 +16,7 @@ package postgresql
 
 import (
 	"context"
+	_ "embed" // the certification
 	"strings"
 
 	"github.com/lapse-access/lapse/access"
@@ -29,7 +30,7 @@ type Config struct {
 	DatabaseName string `json:"database_name" doc:"maintenance database: where Lapse connects first and takes its lock" default:"postgres" minLength:"1"`
 	SSLMode      string `json:"ssl_mode" doc:"encryption and verification of the server, as libpq has it; below verify-ca nobody proves who answers" enum:"disable,allow,prefer,require,verify-ca,verify-full" default:"require"`
 	// CACertificate replaces the system's authorities.
-	CACertificate     string          `json:"ca_certificate,omitempty" doc:"PEM certificates of the authorities that may sign the server's certificate; the system's when empty"`
+	CACertificate     string          `json:"ca_certificate,omitempty" doc:"PEM certificates of the authorities that may sign the server's certificate; the system's when empty" example:"-----BEGIN CERTIFICATE----- ..."`
 	OwnerRoles        []string        `json:"owner_roles,omitempty" doc:"roles that will own tables later, beside those that own some now" example:"app_owner"`
 	TerminateSessions string          `json:"terminate_sessions" doc:"when revoke ends the sessions of the account: always, only when its last access ends, or never" enum:"always,last,never" default:"always"`
 	SessionHosts      []string        `json:"session_hosts,omitempty" doc:"standbys on which sessions are ended too, as HOST or HOST:PORT" example:"replica.example.com:5432"`
@@ -55,6 +56,9 @@ var dangerous = []string{
 	"pg_read_server_files", "pg_write_server_files", "pg_execute_server_program", "pg_signal_backend",
 	"pg_checkpoint", "pg_create_subscription", "pg_maintain", "pg_signal_autovacuum_worker", "pg_database_owner",
 }
+
+//go:embed certification.json
+var certification []byte
 
 type permission = integrations.Permission
 
@@ -87,17 +91,22 @@ func Kind() integrations.Kind {
 				{Name: member, Doc: "membership in the role"},
 			}},
 		},
-		Sessions: "Revoke ends every session of the account, on the primary and on the hosts in session_hosts, and looks until there are none. " +
-			"terminate_sessions: last or never keeps them; a session then keeps what it has begun, and up to PostgreSQL 15 also the role that it had set.",
+		Sessions: "Revoke ends every session of the account, on the primary and on the hosts in `session_hosts`, and looks until there are none. " +
+			"`terminate_sessions: last` or `never` keeps them; a session then keeps what it has begun, and up to PostgreSQL 15 also the role that it had set.",
 		Limits: []string{
-			"ALTER and DROP need ownership, which Lapse never gives; request membership in the owner role instead.",
-			"PUBLIC may connect to every database unless that was revoked; a revoke cannot change what PUBLIC has.",
-			"Tables of an owner that appears after the grant are covered at the next grant of the same access, or at once when the owner is in owner_roles.",
-			"Large objects, types, foreign servers and columns are not granted.",
+			"`ALTER` and `DROP` need ownership, which Lapse never gives: offer membership in the owner role for that.",
+			"PUBLIC may connect to every database until you `REVOKE CONNECT ON DATABASE shop FROM PUBLIC`; a revoke cannot change what PUBLIC has.",
+			"Tables of an owner that is new are covered at the next grant of the same access, by the next maintenance, or at once when the owner stands in `owner_roles`.",
+			"What belongs to an extension and what the connector may not give is left out.",
+			"Large objects, types, foreign servers and single columns are not granted.",
+			"To drop a role that owns tables, first run `DROP OWNED BY` it: Lapse's default privileges for its later tables depend on it.",
+			"Roles that reach beyond data, such as `pg_execute_server_program` or anything with SUPERUSER, CREATEROLE, REPLICATION or BYPASSRLS behind it, are offered only when listed in `allow_roles`.",
 		},
-		NativeExpiry: true,
-		Credentials:  true,
-		New:          New,
+		NativeExpiry:  true,
+		Credentials:   true,
+		Setup:         integrations.Setup{Language: "sql", Options: func() any { return new(setup) }, Tiers: tiers},
+		Certification: certification,
+		New:           New,
 	}
 }
 

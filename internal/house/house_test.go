@@ -82,7 +82,7 @@ var rules = []rule{
 	{name: "only starter/dev/embedded knows the Temporal server", of: func(pkg string) bool { return pkg != "starter/dev/embedded" }, direct: true,
 		never: []string{"go.temporal.io/server", "github.com/temporalio/ui-server"}},
 	{name: "what is for tests is in no program", of: func(pkg string) bool { return !test(pkg) }, direct: true,
-		never: []string{"testing", "integrations/integrationtest", "internal/targettest", "internal/localpg/localpgtest", "pgregory.net/rapid", "github.com/stretchr/testify"}},
+		never: []string{"testing", "integrations/integrationtest", "internal/targettest", "internal/certificationtest", "internal/localpg/localpgtest", "pgregory.net/rapid", "github.com/stretchr/testify"}},
 }
 
 func is(pkg string) func(string) bool { return func(p string) bool { return p == pkg } }
