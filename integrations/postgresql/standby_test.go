@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,7 +43,7 @@ func (b *bed) startStandby(t *testing.T) int {
 		cmd := exec.Command(b.Bin.Path(program), args...)
 		cmd.Dir = "/"
 		cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "PGPASSWORD=" + b.Password}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGINT}
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
 		if os.Getuid() == 0 {
 			cmd.SysProcAttr.Credential = &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}
 		}
@@ -60,12 +61,24 @@ func (b *bed) startStandby(t *testing.T) int {
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
 	server := command("postgres", "-D", dir, "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1", "-c", "ssl=on", "-c", "unix_socket_directories=")
-	if err := server.Start(); err != nil {
+	server.SysProcAttr.Pdeathsig = syscall.SIGINT
+	started, exited := make(chan error), make(chan struct{})
+	go func() {
+		// The kernel tells a child of the death of the thread that started it.
+		runtime.LockOSThread()
+		err := server.Start()
+		started <- err
+		if err == nil {
+			server.Wait()
+			close(exited)
+		}
+	}()
+	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		server.Process.Signal(syscall.SIGINT)
-		server.Wait()
+		<-exited
 	})
 	for until := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		c, err := pgx.Connect(t.Context(), b.standbyURL(port))
