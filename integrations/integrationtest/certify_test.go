@@ -8,6 +8,7 @@ import (
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/integrationtest"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 )
 
 // models are the three model rooms, and what they truly lack.
@@ -33,7 +34,7 @@ func TestModels(t *testing.T) {
 	passed := map[string]bool{}
 	for name, model := range models {
 		t.Run(name, func(t *testing.T) {
-			for _, r := range integrationtest.Run(t, func(t *testing.T) *integrationtest.Harness { return model.new(t, nil) }) {
+			for _, r := range certificationtest.Cases(t, func(t *testing.T) *integrationtest.Harness { return model.new(t, nil) }) {
 				if r.Status == integrationtest.Skipped && !slices.Contains(model.lacks, integrationtest.Capability(r.Reason)) {
 					t.Errorf("%s was left out: %s", r.Name, r.Reason)
 				}
@@ -55,7 +56,7 @@ func TestModelsOnBadDays(t *testing.T) {
 		for day, f := range faults {
 			t.Run(name+" "+day, func(t *testing.T) {
 				t.Parallel()
-				integrationtest.Run(t, func(t *testing.T) *integrationtest.Harness {
+				certificationtest.Cases(t, func(t *testing.T) *integrationtest.Harness {
 					h := patiently(model.new(t, f))
 					h.Target.Config.(*config).Repeat = 3
 					h.Via = nil

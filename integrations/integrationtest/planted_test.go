@@ -548,7 +548,7 @@ func TestPlantedBugs(t *testing.T) {
 		proven[bug.caught] = true
 		t.Run(bug.name, func(t *testing.T) {
 			t.Parallel()
-			if r := integrationtest.Try(t, cases[bug.caught], plant(t, bug.room, bug.plant)); r.Status != integrationtest.Failed {
+			if r := integrationtest.Try(t.Context(), cases[bug.caught], plant(t, bug.room, bug.plant), t.Logf); r.Status != integrationtest.Failed {
 				t.Errorf("the case %s does not find an integration that %s: %s %s", bug.caught, bug.name, r.Status, r.Reason)
 			}
 		})

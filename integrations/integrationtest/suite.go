@@ -17,12 +17,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
-// T is what a case needs of a test. *testing.T is one; a command that certifies
-// a user's own target brings its own.
+// T is what a case needs of a test. *testing.T is one; Try brings another, for
+// programs.
 type T interface {
 	Helper()
 	Logf(format string, args ...any)
@@ -74,7 +73,7 @@ type Result struct {
 	Name    string        `json:"name"`
 	Promise string        `json:"promise"`
 	Status  Status        `json:"status"`
-	Reason  string        `json:"reason,omitempty"` // of a skip: the missing capability
+	Reason  string        `json:"reason,omitempty"` // of a skip: the missing capability; of a failure: what was found first
 	Took    time.Duration `json:"took"`
 }
 
@@ -88,91 +87,87 @@ const (
 	Skipped Status = "skipped"
 )
 
-// Run certifies a kind, one subtest for each case, and returns the results. The
-// harness is made once.
-func Run(t *testing.T, newHarness func(t *testing.T) *Harness) []Result {
-	h := newHarness(t)
-	var results []Result
-	for _, c := range Cases() {
-		t.Run(c.Name, func(t *testing.T) {
-			begun := time.Now()
-			defer func() {
-				r := Result{Name: c.Name, Promise: c.Promise, Status: Passed, Took: time.Since(begun)}
-				switch {
-				case t.Failed():
-					r.Status = Failed
-				case t.Skipped():
-					r.Status, r.Reason = Skipped, string(c.Missing(h))
-				}
-				results = append(results, r)
-			}()
-			c.Run(t, h)
-		})
-	}
-	t.Log(Summary(results))
-	return results
-}
-
-// Try runs a case and returns how it went, failed or not, without failing the
-// test: for tests of the suite itself, with integrations that have a known bug.
-func Try(t *testing.T, c Case, h *Harness) Result {
-	r := &recorder{T: t}
+// Try runs a case on a goroutine of its own, which Fatalf and Skipf may end, and
+// returns how it went, failed or not. What it says goes to log.
+func Try(ctx context.Context, c Case, h *Harness, log func(format string, args ...any)) Result {
+	r := &trial{ctx: ctx, log: log}
 	result := Result{Name: c.Name, Promise: c.Promise, Status: Passed}
 	begun := time.Now()
 	r.run(func() { c.Run(r, h) })
 	result.Took = time.Since(begun)
 	switch {
-	case r.failed:
-		result.Status = Failed
+	case r.Failed():
+		result.Status, result.Reason = Failed, r.first
 	case r.skipped:
 		result.Status, result.Reason = Skipped, string(c.Missing(h))
 	}
 	return result
 }
 
-// recorder is a test whose failure is what is hoped for.
-type recorder struct {
-	*testing.T
-	mu              sync.Mutex
-	failed, skipped bool
-	after           []func()
+// trial is a T outside of a test.
+type trial struct {
+	ctx     context.Context
+	log     func(format string, args ...any)
+	mu      sync.Mutex
+	failed  bool
+	first   string // what was found first
+	skipped bool
+	after   []func()
 }
 
-// run runs work on a goroutine of its own, which Fatalf ends, and cleans up.
-func (r *recorder) run(work func()) {
+// run runs work on a goroutine of its own, and cleans up.
+func (r *trial) run(work func()) {
 	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	r.ctx = ctx
 	wg.Go(work)
 	wg.Wait()
+	cancel() // as a test does before its cleanups
 	for _, f := range slices.Backward(r.after) {
 		f()
 	}
 }
 
-func (r *recorder) Failed() bool {
+func (r *trial) Helper()                  {}
+func (r *trial) Context() context.Context { return r.ctx }
+
+func (r *trial) Cleanup(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.after = append(r.after, f)
+}
+
+func (r *trial) Logf(format string, args ...any) { r.log(format, args...) }
+
+func (r *trial) Failed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.failed
 }
 
-func (r *recorder) Errorf(format string, args ...any) {
+func (r *trial) Errorf(format string, args ...any) {
+	found := fmt.Sprintf(format, args...)
 	r.mu.Lock()
-	r.failed = true
+	if !r.failed {
+		r.failed, r.first = true, found
+	}
 	r.mu.Unlock()
-	r.Logf("found: "+format, args...)
+	r.log("found: %s", found)
 }
 
-func (r *recorder) Fatalf(format string, args ...any) {
+func (r *trial) Fatalf(format string, args ...any) {
 	r.Errorf(format, args...)
 	runtime.Goexit()
 }
 
-func (r *recorder) Skipf(format string, args ...any) {
+func (r *trial) Skipf(format string, args ...any) {
+	r.mu.Lock()
 	r.skipped = true
-	r.Logf("skipped: "+format, args...)
+	r.mu.Unlock()
+	r.log("skipped: "+format, args...)
 	runtime.Goexit()
 }
-
-func (r *recorder) Cleanup(f func()) { r.after = append(r.after, f) }
 
 // Summary counts results and names what was left out, so that a hollow pass is
 // seen.

@@ -454,7 +454,7 @@ func TestSuiteCatches(t *testing.T) {
 				}
 				return bug.plant(i.(sound), target, m), nil
 			}
-			if r := integrationtest.Try(t, cases[bug.caught], h); r.Status != integrationtest.Failed {
+			if r := integrationtest.Try(t.Context(), cases[bug.caught], h, t.Logf); r.Status != integrationtest.Failed {
 				t.Errorf("the case %s does not find an integration that %s", bug.caught, bug.name)
 			}
 		})

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -52,7 +53,7 @@ func Run(t *testing.T, kind integrations.Kind, against describe.Against, targets
 		t.Run(target.Name, func(t *testing.T) {
 			t.Parallel()
 			var server string
-			results := integrationtest.Run(t, func(t *testing.T) *integrationtest.Harness {
+			results := Cases(t, func(t *testing.T) *integrationtest.Harness {
 				h := target.Harness(t)
 				server = product(t, h)
 				return h
@@ -61,6 +62,31 @@ func Run(t *testing.T, kind integrations.Kind, against describe.Against, targets
 			found.Servers[i].Server = server
 		})
 	}
+}
+
+// Cases runs the suite on a kind, one subtest for each case, and returns the
+// results. The harness is made once.
+func Cases(t *testing.T, newHarness func(t *testing.T) *integrationtest.Harness) []integrationtest.Result {
+	h := newHarness(t)
+	var results []integrationtest.Result
+	for _, c := range integrationtest.Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			begun := time.Now()
+			defer func() {
+				r := integrationtest.Result{Name: c.Name, Promise: c.Promise, Status: integrationtest.Passed, Took: time.Since(begun)}
+				switch {
+				case t.Failed():
+					r.Status = integrationtest.Failed
+				case t.Skipped():
+					r.Status, r.Reason = integrationtest.Skipped, string(c.Missing(h))
+				}
+				results = append(results, r)
+			}()
+			c.Run(t, h)
+		})
+	}
+	t.Log(integrationtest.Summary(results))
+	return results
 }
 
 // product is what the target calls itself.

@@ -81,8 +81,11 @@ var rules = []rule{
 		never: []string{"go.temporal.io/server", "github.com/temporalio/ui-server", "starter/dev"}},
 	{name: "only starter/dev/embedded knows the Temporal server", of: func(pkg string) bool { return pkg != "starter/dev/embedded" }, direct: true,
 		never: []string{"go.temporal.io/server", "github.com/temporalio/ui-server"}},
+	{name: "the suite is for tests and for lapse certify", of: func(pkg string) bool {
+		return !test(pkg) && pkg != "starter" && pkg != "integrations/integrationtest"
+	}, direct: true, never: []string{"integrations/integrationtest"}},
 	{name: "what is for tests is in no program", of: func(pkg string) bool { return !test(pkg) }, direct: true,
-		never: []string{"testing", "integrations/integrationtest", "internal/targettest", "internal/certificationtest", "internal/localpg/localpgtest", "pgregory.net/rapid", "github.com/stretchr/testify"}},
+		never: []string{"testing", "internal/targettest", "internal/certificationtest", "internal/localpg/localpgtest", "pgregory.net/rapid", "github.com/stretchr/testify"}},
 }
 
 func is(pkg string) func(string) bool { return func(p string) bool { return p == pkg } }
@@ -106,7 +109,9 @@ func roomOf(pkg string) string {
 }
 
 // test selects packages that exist for tests.
-func test(pkg string) bool { return strings.HasSuffix(path.Base(pkg), "test") }
+func test(pkg string) bool {
+	return strings.HasSuffix(path.Base(pkg), "test") && pkg != "integrations/integrationtest"
+}
 
 // standard reports whether an import is of the standard library.
 func standard(imported string) bool {
