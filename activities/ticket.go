@@ -1,0 +1,229 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/internal/store"
+)
+
+const (
+	// grantWindow is how long after its signature a ticket may be used.
+	grantWindow = 10 * time.Minute
+	// belt is how much later than Lapse the target may end access by itself.
+	belt = 10 * time.Minute
+)
+
+// Ticket judges a grant, or an extension, once more against the store, stores
+// the holds with their ends, the baseline and what is about to be written, and
+// signs the leave to write it.
+func (c *Control) Ticket(ctx context.Context, a access.TicketArgs) (access.TicketDone, error) {
+	return guard(ctx, failed, func(ctx context.Context) (done access.TicketDone, err error) {
+		done, err = c.ticket(ctx, a)
+		if access.KindOf(err) == access.NoTicket {
+			// Once an hour for each request: who may send updates must not be
+			// able to fill the audit trail with refusals.
+			event := access.Event{Key: fmt.Sprintf("ticket/%s/%s/refused/%s", a.AccountID, a.RequestID, time.Now().UTC().Format("2006-01-02T15")), Kind: "ticket.refused", At: time.Now(),
+				RequestID: a.RequestID, AccountID: a.AccountID, Text: "no ticket: " + err.Error()}
+			if err := c.Store.Append(ctx, event); err != nil {
+				return done, err // and be repeated: a refusal is on record before it is final
+			}
+		}
+		return done, err
+	})
+}
+
+func (c *Control) ticket(ctx context.Context, a access.TicketArgs) (done access.TicketDone, err error) {
+	row, err := c.Store.Request(ctx, a.RequestID)
+	if errors.Is(err, store.ErrNotFound) {
+		return done, access.Errorf(access.NoTicket, "the store knows no request %s", a.RequestID)
+	}
+	if err != nil {
+		return done, err
+	}
+	j, err := c.judge(ctx, row)
+	if err != nil {
+		return done, err
+	}
+	decisions, err := c.Store.Decisions(ctx, a.RequestID)
+	if err != nil {
+		return done, err
+	}
+	if err := c.mayGrant(row, j, decisions); err != nil {
+		return done, err
+	}
+	holds, err := c.holds(ctx, row.Request, a)
+	if err != nil {
+		return done, err
+	}
+	brief, err := c.account(ctx, a.AccountID)
+	if err != nil {
+		return done, err
+	}
+	now := time.Now().UTC()
+	done = access.TicketDone{Duration: row.Request.Duration, Maximum: j.flow.MaxDuration}
+	done.Ticket = access.Ticket{RequestID: a.RequestID, Account: brief.Account, LatestStart: now.Add(grantWindow), Sequence: a.Sequence}
+	done.Ticket.Account.Name = ""
+	for _, h := range holds {
+		done.Ticket.Entitlements = append(done.Ticket.Entitlements, h.Entitlement)
+	}
+	if a.Nonce != "" {
+		err = c.extension(ctx, a, holds, decisions, row, j)
+	} else {
+		for i := range holds {
+			holds[i].State = access.StateGranting
+			holds[i].EndsAt, holds[i].MaxEnd = now.Add(row.Request.Duration.Std()), now.Add(j.flow.MaxDuration.Std())
+		}
+		err = c.open(ctx, a, holds, &done)
+	}
+	if err != nil {
+		return done, err
+	}
+	done.Holds = holds
+	for _, h := range holds {
+		if end := h.EndsAt.Add(belt); end.After(done.Ticket.End) {
+			done.Ticket.End = end
+		}
+	}
+	if a.Nonce == "" {
+		// The clock starts once the access is usable, and the target's own
+		// expiry must not come before the end that follows from that.
+		done.Ticket.End = done.Ticket.End.Add(grantWindow)
+	}
+	done.Ticket = done.Ticket.Sign(c.TicketKey)
+	return done, nil
+}
+
+// mayGrant judges the decisions of a request as they stand in the store.
+func (c *Control) mayGrant(row store.RequestRow, j judged, decisions []access.Decision) error {
+	if row.State != access.StateApproved {
+		return access.Errorf(access.NoTicket, "the request is %s", row.State)
+	}
+	if why := j.flow.Admits(j.requester, row.Request.Asked, row.Request.Duration); why != "" {
+		return access.Errorf(access.NoTicket, "%s", why)
+	}
+	approved := false
+	for _, d := range decisions {
+		if d.Verify(c.PortalKey, row.Request) != nil {
+			continue
+		}
+		switch d.Verdict {
+		case access.Deny:
+			return access.Errorf(access.NoTicket, "the request was denied by %s", d.ByEmail)
+		case access.Release, access.Revoke:
+			return access.Errorf(access.NoTicket, "the request was ended by %s", d.ByEmail)
+		case access.Approve:
+			approved = approved || c.counts(d, row.Request, j) == nil
+		}
+	}
+	if !approved {
+		return access.Errorf(access.NoTicket, "no approval of this request counts: nobody who may approve it now has signed one")
+	}
+	return nil
+}
+
+// holds finds the request's holds that are meant, none of which may be over.
+func (c *Control) holds(ctx context.Context, r access.Request, a access.TicketArgs) ([]access.Hold, error) {
+	all, err := c.Store.Holds(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	var out []access.Hold
+	for _, id := range a.HoldIDs {
+		i := slices.IndexFunc(all, func(h access.Hold) bool { return h.ID == id && h.AccountID == a.AccountID })
+		switch {
+		case i < 0:
+			return nil, access.Errorf(access.NoTicket, "request %s has no hold %s on account %s", r.ID, id, a.AccountID)
+		case all[i].State.Final():
+			return nil, access.Errorf(access.NoTicket, "the hold %s is %s already", id, all[i].State)
+		}
+		out = append(out, all[i])
+	}
+	if len(out) == 0 {
+		return nil, access.Errorf(access.NoTicket, "no hold is named")
+	}
+	return out, nil
+}
+
+// extension moves the ends of holds by what a signed decision says.
+func (c *Control) extension(ctx context.Context, a access.TicketArgs, holds []access.Hold, decisions []access.Decision, row store.RequestRow, j judged) error {
+	i := slices.IndexFunc(decisions, func(d access.Decision) bool { return d.Nonce == a.Nonce && d.Verdict == access.Extend })
+	if i < 0 {
+		return access.Errorf(access.NoTicket, "the store knows no such extension")
+	}
+	if err := c.counts(decisions[i], row.Request, j); err != nil {
+		return access.Errorf(access.NoTicket, "%w", err)
+	}
+	for n, h := range holds {
+		made, err := c.Store.Recorded(ctx, "hold/"+h.ID+"/extended/"+a.Nonce)
+		if err != nil {
+			return err
+		}
+		switch end := h.EndsAt.Add(decisions[i].Extra.Std()); {
+		case h.State != access.StateActive || h.OverdueAt(time.Now()) > 0:
+			return access.Errorf(access.NoTicket, "the hold %s is not active", h.ID)
+		case made:
+			return access.Errorf(access.NoTicket, "this extension has been made already")
+		case end.After(h.MaxEnd):
+			return access.Errorf(access.NoTicket, "the access flow %s allows %s in all, that is until %s", j.flow.Name, j.flow.MaxDuration, h.MaxEnd.UTC().Format(time.RFC3339))
+		default:
+			holds[n].EndsAt = end
+		}
+	}
+	return nil
+}
+
+// open stores the holds, the baseline of their slots and what is about to be
+// written. It is the write that comes before the first write on the target.
+func (c *Control) open(ctx context.Context, a access.TicketArgs, holds []access.Hold, done *access.TicketDone) error {
+	row, err := c.Store.Account(ctx, a.AccountID)
+	if err != nil {
+		return err
+	}
+	done.Wrote = maps.Clone(row.Wrote)
+	if done.Wrote == nil {
+		done.Wrote = map[string]string{}
+	}
+	for _, b := range row.Baseline {
+		// A slot on which no hold is open any more is looked at afresh.
+		if slices.ContainsFunc(row.Holds, func(h access.Hold) bool { return slices.Contains(b.Holds, h.ID) }) {
+			done.Baseline = append(done.Baseline, b)
+		}
+	}
+	for _, s := range a.Slots {
+		var inSlot []string
+		for _, h := range holds {
+			if slices.Contains(s.Entitlements, h.Entitlement) {
+				inSlot = append(inSlot, h.ID)
+			}
+		}
+		i := slices.IndexFunc(done.Baseline, func(b access.Baseline) bool { return b.Slot == s.Key })
+		if i < 0 {
+			// No hold is open on the slot: what is held now is not ours.
+			b := access.Baseline{Slot: s.Key, Value: s.Held, HeldAs: s.HeldAs}
+			if s.Held != "" && s.Write == "" && len(b.HeldAs) == 0 {
+				b.HeldAs = s.Entitlements // what was asked for is what is held
+			}
+			done.Baseline = append(done.Baseline, b)
+			i = len(done.Baseline) - 1
+		}
+		for _, id := range inSlot {
+			if !slices.Contains(done.Baseline[i].Holds, id) {
+				done.Baseline[i].Holds = append(done.Baseline[i].Holds, id)
+			}
+		}
+		if s.Write != "" {
+			done.Wrote[s.Key] = s.Write
+		}
+	}
+	return c.Store.OpenHolds(ctx, store.OpenHolds{
+		AccountID: a.AccountID, RequestID: a.RequestID, Holds: holds, Baseline: done.Baseline, Wrote: done.Wrote,
+		Event: access.Event{Key: fmt.Sprintf("ticket/%s/%s/%d", a.AccountID, a.RequestID, a.Sequence), Kind: "ticket.signed", At: time.Now().UTC(), RequestID: a.RequestID,
+			AccountID: a.AccountID, Integration: row.Integration, Text: "decisions and flow judged again, ticket signed"},
+	})
+}
