@@ -157,6 +157,35 @@ func (a *account) run(ctx workflow.Context) error {
 	}
 }
 
+// operate does one operation of the queue. It returns errInterrupted when an
+// end has to go first.
+func (a *account) operate(ctx workflow.Context, op Op) error {
+	if !a.Known {
+		// The store may have come to know the account since this run began.
+		if err := a.reload(ctx, a.ID()); err != nil {
+			return err
+		}
+	}
+	if !a.Known {
+		a.record(access.Change{Event: a.event("operation.refused", "refused/"+op.ID, workflow.Now(ctx), op.RequestID, "refused "+op.Kind+": the store knows no such account")})
+		return nil
+	}
+	if a.applied == op.ID {
+		return a.tellRecorded(ctx, op)
+	}
+	switch op.Kind {
+	case UpdateHold:
+		return a.hold(ctx, op)
+	case UpdateMove:
+		return a.move(ctx, op)
+	case UpdateCredential:
+		return a.credential(ctx, op)
+	case UpdateEnd:
+		a.endNow(ctx, op)
+	}
+	return nil
+}
+
 // ID is the account's id.
 func (a *account) ID() string { return a.Account.ID }
 
@@ -166,17 +195,6 @@ func (a *account) idle() bool { return len(a.queue) == 0 && len(a.outbox) == 0 &
 func (a *account) long(ctx workflow.Context) bool {
 	info := workflow.GetInfo(ctx)
 	return info.GetContinueAsNewSuggested() || info.GetCurrentHistoryLength() > continueAfter
-}
-
-// due returns the open holds whose end has come.
-func (a *account) due(now time.Time) []access.Hold {
-	var out []access.Hold
-	for _, h := range a.Holds {
-		if !h.State.Final() && !h.EndsAt.IsZero() && !now.Before(h.EndsAt) {
-			out = append(out, h)
-		}
-	}
-	return out
 }
 
 func (a *account) cleanupDue(now time.Time) bool {
@@ -213,82 +231,10 @@ func (a *account) interruptible(ctx workflow.Context, name string, args, result 
 	return f.Get(ctx, result)
 }
 
-// endQueued reports whether somebody asks for an early end of an open hold.
-func (a *account) endQueued() bool {
-	return slices.ContainsFunc(a.queue, func(op Op) bool { return op.Kind == UpdateEnd })
-}
-
-// takeEnds makes the holds due for which an early end is queued.
-func (a *account) takeEnds(ctx workflow.Context) {
-	for {
-		i := slices.IndexFunc(a.queue, func(op Op) bool { return op.Kind == UpdateEnd })
-		if i < 0 {
-			return
-		}
-		op := a.queue[i]
-		a.queue = slices.Delete(a.queue, i, i+1)
-		a.endNow(ctx, op)
-	}
-}
-
-// endNow moves the end of an operation's holds to now. A hold that still waits
-// in the queue is taken out of it.
-func (a *account) endNow(ctx workflow.Context, op Op) {
-	now := workflow.Now(ctx)
-	for i, h := range a.Holds {
-		if slices.Contains(op.HoldIDs, h.ID) && (h.EndsAt.IsZero() || now.Before(h.EndsAt)) {
-			a.Holds[i].EndsAt = now
-		}
-	}
-	a.queue = slices.DeleteFunc(a.queue, func(q Op) bool {
-		if q.Kind != UpdateHold || q.RequestID != op.RequestID || len(a.holdsOf(q)) > 0 {
-			return false
-		}
-		told := HoldsTold{}
-		for _, id := range q.HoldIDs {
-			h := access.Hold{ID: id, RequestID: q.RequestID, AccountID: a.ID(), State: access.StateEnded}
-			told.Holds = append(told.Holds, h)
-			a.record(access.Change{Event: access.Event{Key: "hold/" + id + "/ended", Kind: "ended", At: now, Actor: op.Actor, RequestID: q.RequestID, HoldID: id, AccountID: a.ID(),
-				Integration: a.Account.Integration, Text: "ended before it was granted: " + op.Why}, Holds: []access.Hold{h}})
-		}
-		a.tell(ctx, q.RequestID, told)
-		return true
-	})
-}
-
 func (a *account) sequence() int64 {
 	n := a.next
 	a.next++
 	return n
-}
-
-// record puts a change into the outbox; flush writes it.
-func (a *account) record(c access.Change) { a.outbox = append(a.outbox, c) }
-
-// flush writes the outbox in order, beside whatever else goes on.
-func (a *account) flush(ctx workflow.Context) {
-	if a.flushing || len(a.outbox) == 0 {
-		return
-	}
-	a.flushing = true
-	workflow.Go(ctx, func(ctx workflow.Context) {
-		defer func() { a.flushing = false }()
-		for len(a.outbox) > 0 {
-			batch := slices.Clone(a.outbox)
-			if err := workflow.ExecuteActivity(untilDone(ctx, "record "+batch[0].Event.Kind), ActRecord, batch).Get(ctx, nil); err != nil {
-				a.log.Error("recording is refused, and will be tried again", "error", err)
-				_ = workflow.Sleep(ctx, time.Minute)
-				continue
-			}
-			a.outbox = a.outbox[len(batch):]
-		}
-	})
-}
-
-// tell lets a request know how its holds stand. A request that is over does
-// not mind.
-func (a *account) tell(ctx workflow.Context, request string, told HoldsTold) {
-	workflow.SignalExternalWorkflow(ctx, RequestID(request), "", SignalHolds, told)
 }
 
 // show writes the account's state for Temporal's Web UI.
@@ -310,34 +256,6 @@ func (a *account) show(ctx workflow.Context) {
 		workflow.SetCurrentDetails(ctx, s)
 	}
 }
-
-// entry finds the outcome for an entitlement.
-func entry(entries []access.Entry, e access.Entitlement) access.Entry {
-	for _, x := range entries {
-		if x.Entitlement == e {
-			return x
-		}
-	}
-	return access.Entry{Entitlement: e, Outcome: access.Blocked, Facts: []string{"the integration said nothing about it"}}
-}
-
-func ids(holds []access.Hold) []string {
-	out := make([]string, len(holds))
-	for i, h := range holds {
-		out[i] = h.ID
-	}
-	return out
-}
-
-func names(es []access.Entitlement) string {
-	out := make([]string, len(es))
-	for i, e := range es {
-		out[i] = e.String()
-	}
-	return strings.Join(out, ", ")
-}
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // reason is an error's text for people: the last application error's message.
 func reason(err error) string {
