@@ -27,6 +27,8 @@ type Decision struct {
 	By        string  `json:"by"`       // person id
 	ByEmail   string  `json:"by_email"` // for display
 	Reason    string  `json:"reason,omitempty"`
+	// Account is the one whose credential is meant, for Renew.
+	Account string `json:"account,omitempty"`
 	// Extra is how much longer, for Extend.
 	Extra Duration  `json:"extra,omitzero"`
 	Step  int       `json:"step"`

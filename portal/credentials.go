@@ -107,7 +107,7 @@ func (p *Portal) renew(ctx context.Context, c *caller, row store.RequestRow, acc
 	if err != nil {
 		return err
 	}
-	d, err := p.take(ctx, c, row, access.Decision{Verdict: access.Renew})
+	d, err := p.take(ctx, c, row, access.Decision{Verdict: access.Renew, Account: account.ID})
 	if err != nil {
 		return err
 	}

@@ -263,10 +263,14 @@ func (r *request) awaitOrCancel(ctx workflow.Context, summary string, at time.Ti
 	awaitUntil(ctx, summary, at, func() bool { return cond() || ctx.Err() != nil })
 }
 
-// each tells every account of the request to do something with its holds.
+// each tells every account of the request, or the one that a decision names, to
+// do something with its holds.
 func (r *request) each(ctx workflow.Context, kind string, d access.Decision) error {
 	for _, acct := range r.Accounts {
-		op := Op{ID: kind + "/" + r.Request.ID, RequestID: r.Request.ID, Nonce: d.Nonce, Actor: r.actor, Why: r.withdrawn}
+		if d.Account != "" && d.Account != acct.Account.ID {
+			continue
+		}
+		op := Op{Kind: kind, ID: kind + "/" + r.Request.ID, RequestID: r.Request.ID, Nonce: d.Nonce, Actor: r.actor, Why: r.withdrawn}
 		if d.Nonce != "" {
 			op.ID += "/" + d.Nonce
 		}
@@ -279,7 +283,6 @@ func (r *request) each(ctx workflow.Context, kind string, d access.Decision) err
 		if len(op.HoldIDs) == 0 {
 			continue
 		}
-		op.Kind = kind
 		err := workflow.ExecuteActivity(untilDone(ctx, kind+" on "+acct.Integration), ActTellAccount, TellArgs{AccountID: acct.Account.ID, Op: op}).Get(ctx, nil)
 		if err != nil {
 			return err

@@ -198,6 +198,40 @@ func TestGivenBackAndWithdrawn(t *testing.T) {
 	})
 }
 
+// A new credential is made for the account that is named, and no other.
+func TestRenewNamesItsAccount(t *testing.T) {
+	w := newWorld()
+	r := w.asks()
+	const other = "int-2/per-1"
+	second := w.row
+	second.Account.ID, second.Account.Integration = other, "int-2"
+	w.request.Accounts = append(w.request.Accounts, second)
+	elsewhere := *w.holds["h1"]
+	elsewhere.ID, elsewhere.AccountID, elsewhere.Entitlement.Integration = "h2", other, "int-2"
+	w.holds["h2"] = &elsewhere
+	w.decide(time.Minute, workflows.UpdateDecide, w.decision(r, access.Approve, "d1"))
+	for i, h := range []access.Hold{*w.holds["h1"], elsewhere} {
+		w.env.RegisterDelayedCallback(func() {
+			h.State, h.StartsAt, h.EndsAt = access.StateActive, w.env.Now(), w.env.Now().Add(time.Hour)
+			w.env.SignalWorkflow(workflows.SignalHolds, workflows.HoldsTold{Holds: []access.Hold{h}})
+		}, 61*time.Second+time.Duration(i))
+		w.env.RegisterDelayedCallback(func() {
+			h.State = access.StateEnded
+			w.env.SignalWorkflow(workflows.SignalHolds, workflows.HoldsTold{Holds: []access.Hold{h}})
+		}, time.Hour)
+	}
+	w.env.RegisterDelayedCallback(func() { w.ops = nil }, 2*time.Minute)
+	renew := w.decision(r, access.Renew, "d2")
+	renew.Account = other
+	renew = renew.Sign(w.key)
+	a := w.decide(3*time.Minute, workflows.UpdateRenew, renew)
+	_, err := w.runRequest(t)
+	require.NoError(t, err)
+	require.NoError(t, a.err)
+	require.Len(t, w.ops, 1)
+	require.Equal(t, []string{"h2"}, w.ops[0].HoldIDs)
+}
+
 // An account that says nothing is asked again: to hold, and after the end.
 func TestPatience(t *testing.T) {
 	w := newWorld()
