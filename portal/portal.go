@@ -39,6 +39,10 @@ type Options struct {
 	Kinds    integrations.Registry
 	// Dev is sign-in by naming oneself, for one machine and no secrets.
 	Dev bool
+	// Published says that the port is reached under a loopback name only, as
+	// that of a container which is published on 127.0.0.1. Dev then listens on
+	// other addresses too.
+	Published bool
 	// Token, where it is set, must come with every call.
 	Token string
 	// UI is the origin of Temporal's Web UI, which may use the codec endpoint.
@@ -171,8 +175,9 @@ const (
 // Listen serves a portal on an address until stop is called. While sign-in is
 // the dev identity it must be a loopback address.
 func Listen(addr string, p *Portal) (stop func(), err error) {
-	if p.opts.Dev && !loopback(addr) {
-		return nil, fmt.Errorf("portal %s: sign-in is the dev identity, so it listens on loopback only: use 127.0.0.1:8080 or another port there", addr)
+	if p.opts.Dev && !p.opts.Published && !loopback(addr) {
+		return nil, fmt.Errorf("portal %s: sign-in is the dev identity, so it listens on loopback only: use 127.0.0.1:8080 or another port there "+
+			"(--published is for a container whose port is published on 127.0.0.1)", addr)
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {

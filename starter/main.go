@@ -115,7 +115,7 @@ Environment:
 	add("access", a.requestCommand(), a.requestsCommand(), a.showCommand(), a.approveCommand(), a.denyCommand(), a.extendCommand(),
 		a.releaseCommand(), a.revokeCommand(), a.credentialsCommand())
 	add("setup", a.applyCommand(), a.checkCommand(), a.discoverCommand(), a.integrationsCommand(), a.resourcesCommand(), a.keysCommand())
-	add("watch", a.sweepCommand(), a.auditCommand(), a.restoreCommand())
+	add("watch", a.healthCommand(), a.sweepCommand(), a.auditCommand(), a.restoreCommand())
 	add("parts", a.portalCommand(), a.workerCommand())
 	root.AddCommand(a.versionCommand())
 	return root

@@ -40,6 +40,24 @@ func (a *app) sweepCommand() *cobra.Command {
 	return cmd
 }
 
+func (a *app) healthCommand() *cobra.Command {
+	return &cobra.Command{Use: "health", Short: "Say whether the store and Temporal answer", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		var out api.Health
+		if err := a.client.get(cmd.Context(), "/health", nil, &out); err != nil {
+			return err
+		}
+		if out.Temporal != "ok" {
+			return &failure{Text: "Temporal is " + out.Temporal + "; the store is " + out.Store, Hint: "what is held ends when Temporal is back: start it, and look here again"}
+		}
+		return a.show(out, func(w io.Writer) {
+			table(w, "", []string{"Store", out.Store}, []string{"Temporal", out.Temporal})
+			if out.ReportOnly != "" {
+				fmt.Fprintf(w, "\nThe sweep only reports: %s\n", clean(out.ReportOnly))
+			}
+		})
+	}}
+}
+
 func (a *app) auditCommand() *cobra.Command {
 	return group("audit", "Read and verify the audit trail", a.verifyCommand(), a.eventsCommand())
 }
