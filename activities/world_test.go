@@ -23,12 +23,14 @@ import (
 	sdklog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/activities"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/internal/config"
 	"github.com/lapse-access/lapse/internal/store"
+	"github.com/lapse-access/lapse/internal/store/storetest"
 	"github.com/lapse-access/lapse/internal/targettest"
 	"github.com/lapse-access/lapse/workflows"
 )
@@ -36,9 +38,16 @@ import (
 // run runs an activity as Temporal does.
 func run[T any](t testing.TB, activity, arg any) (result T, err error) {
 	t.Helper()
+	return runUnder[T](t.Context(), t, activity, arg)
+}
+
+// runUnder is run with what a context carries.
+func runUnder[T any](ctx context.Context, t testing.TB, activity, arg any) (result T, err error) {
+	t.Helper()
 	suite := testsuite.WorkflowTestSuite{}
 	suite.SetLogger(sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	env := suite.NewTestActivityEnvironment()
+	env.SetWorkerOptions(worker.Options{BackgroundActivityContext: ctx})
 	env.RegisterActivity(activity)
 	v, err := env.ExecuteActivity(activity, arg)
 	if err != nil {
@@ -70,6 +79,7 @@ func applicationError(t testing.TB, err error) *temporal.ApplicationError {
 type world struct {
 	t *testing.T
 	*activities.Control
+	path     string // of the store
 	temporal *fakeTemporal
 	portal   ed25519.PrivateKey
 	cfg      config.Config
@@ -81,14 +91,15 @@ const longest = 8 * time.Hour
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	st, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "lapse.db"))
+	path := filepath.Join(t.TempDir(), "lapse.db")
+	st, err := store.Open(t.Context(), path)
 	require.NoError(t, err)
 	t.Cleanup(func() { st.Close() })
 	portalPublic, portal, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
 	_, ticket, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
-	w := &world{t: t, portal: portal, temporal: &fakeTemporal{status: map[string]enumspb.WorkflowExecutionStatus{}}}
+	w := &world{t: t, path: path, portal: portal, temporal: &fakeTemporal{status: map[string]enumspb.WorkflowExecutionStatus{}}}
 	w.Control = &activities.Control{Store: st, Temporal: w.temporal, Data: converter.GetDefaultDataConverter(), Kinds: integrations.NewRegistry((&targettest.Target{}).Kind()),
 		TicketKey: ticket, PortalKey: portalPublic, Log: slog.New(slog.DiscardHandler)}
 	w.cfg = config.Config{
@@ -235,6 +246,15 @@ type fakeTemporal struct {
 	disguise func(*workflowpb.WorkflowExecutionInfo)
 }
 
+// do makes one step, which a test may cut.
+func (f *fakeTemporal) do(ctx context.Context, effect func() error) error {
+	return storetest.Do(ctx, func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return effect()
+	})
+}
+
 func (f *fakeTemporal) note(words ...string) { f.did = append(f.did, strings.Join(words, " ")) }
 
 func (f *fakeTemporal) DescribeWorkflowExecution(_ context.Context, id, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
@@ -256,53 +276,53 @@ func (f *fakeTemporal) DescribeWorkflowExecution(_ context.Context, id, _ string
 	return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: info}, nil
 }
 
-func (f *fakeTemporal) ExecuteWorkflow(_ context.Context, o client.StartWorkflowOptions, _ any, _ ...any) (client.WorkflowRun, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if n, ok := o.Memo["epoch"].(int64); ok {
-		f.epoch = n
-		return nil, nil
-	}
-	f.note("start", o.ID)
-	f.status[o.ID] = enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
-	return nil, nil
+func (f *fakeTemporal) ExecuteWorkflow(ctx context.Context, o client.StartWorkflowOptions, _ any, _ ...any) (client.WorkflowRun, error) {
+	return nil, f.do(ctx, func() error {
+		if n, ok := o.Memo["epoch"].(int64); ok {
+			f.epoch = n
+			return nil
+		}
+		f.note("start", o.ID)
+		f.status[o.ID] = enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
+		return nil
+	})
 }
 
-func (f *fakeTemporal) SignalWorkflow(_ context.Context, id, _, signal string, _ any) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.status[id] != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
-		return serviceerror.NewNotFound("no such workflow")
-	}
-	f.note(signal, id)
-	return nil
+func (f *fakeTemporal) SignalWorkflow(ctx context.Context, id, _, signal string, _ any) error {
+	return f.do(ctx, func() error {
+		if f.status[id] != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+			return serviceerror.NewNotFound("no such workflow")
+		}
+		f.note(signal, id)
+		return nil
+	})
 }
 
-func (f *fakeTemporal) TerminateWorkflow(_ context.Context, id, _, _ string, _ ...any) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.note("terminate", id)
-	f.status[id] = enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED
-	return nil
+func (f *fakeTemporal) TerminateWorkflow(ctx context.Context, id, _, _ string, _ ...any) error {
+	return f.do(ctx, func() error {
+		f.note("terminate", id)
+		f.status[id] = enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED
+		return nil
+	})
 }
 
-func (f *fakeTemporal) SignalWithStartWorkflow(_ context.Context, id, signal string, _ any, _ client.StartWorkflowOptions, _ any, _ ...any) (client.WorkflowRun, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.note(signal, id)
-	f.status[id] = enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
-	return nil, nil
+func (f *fakeTemporal) SignalWithStartWorkflow(ctx context.Context, id, signal string, _ any, _ client.StartWorkflowOptions, _ any, _ ...any) (client.WorkflowRun, error) {
+	return nil, f.do(ctx, func() error {
+		f.note(signal, id)
+		f.status[id] = enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
+		return nil
+	})
 }
 
 func (f *fakeTemporal) NewWithStartWorkflowOperation(client.StartWorkflowOptions, any, ...any) client.WithStartWorkflowOperation {
 	return nil
 }
 
-func (f *fakeTemporal) UpdateWithStartWorkflow(_ context.Context, o client.UpdateWithStartWorkflowOptions) (client.WorkflowUpdateHandle, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.note(o.UpdateOptions.UpdateName, o.UpdateOptions.WorkflowID, o.UpdateOptions.UpdateID)
-	return done{}, nil
+func (f *fakeTemporal) UpdateWithStartWorkflow(ctx context.Context, o client.UpdateWithStartWorkflowOptions) (client.WorkflowUpdateHandle, error) {
+	return done{}, f.do(ctx, func() error {
+		f.note(o.UpdateOptions.UpdateName, o.UpdateOptions.WorkflowID, o.UpdateOptions.UpdateID)
+		return nil
+	})
 }
 
 // done is the handle of an update that went well.

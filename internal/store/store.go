@@ -37,6 +37,10 @@ import (
 // ErrNotFound is in the chain of every error about a row that is not there.
 var ErrNotFound = errors.New("not found")
 
+// Driver is the name of the driver in database/sql. A test may put its own in
+// between.
+var Driver = "sqlite"
+
 // Store is an open store. It is safe for concurrent use.
 type Store struct {
 	// Now is the clock. A test may replace it before the first use.
@@ -74,11 +78,11 @@ func open(ctx context.Context, path string) (_ *Store, err error) {
 			s.Close()
 		}
 	}()
-	if s.writer, err = sql.Open("sqlite", dsn(path, "_txlock=immediate")); err != nil {
+	if s.writer, err = sql.Open(Driver, dsn(path, "_txlock=immediate")); err != nil {
 		return nil, err
 	}
 	s.writer.SetMaxOpenConns(1)
-	if s.readers, err = sql.Open("sqlite", dsn(path, "_pragma=query_only(1)")); err != nil {
+	if s.readers, err = sql.Open(Driver, dsn(path, "_pragma=query_only(1)")); err != nil {
 		return nil, err
 	}
 	s.readers.SetMaxOpenConns(4)

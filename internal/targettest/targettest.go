@@ -35,6 +35,9 @@ type Target struct {
 	// Before, where set, is asked before each operation has its effect, by the
 	// name of the method and the id of the account.
 	Before func(ctx context.Context, operation, account string) error
+	// Around, where set, makes the effect of each operation, and may lose the
+	// answer.
+	Around func(ctx context.Context, effect func() error) error
 	// Says, where set, may replace the outcome that an operation reports.
 	Says func(operation string, e access.Entry) access.Entry
 
@@ -139,6 +142,13 @@ func (i *integration) do(ctx context.Context, operation, accountID string, effec
 			return err
 		}
 	}
+	if i.Around != nil {
+		return i.Around(ctx, func() error { return i.alone(effect) })
+	}
+	return i.alone(effect)
+}
+
+func (i *integration) alone(effect func() error) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return effect()
