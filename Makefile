@@ -28,11 +28,23 @@ build: ## build bin/lapse and bin/lapse-dev
 postgresql: ## install a PostgreSQL server for the demonstration unless there is one
 	@deploy/dev/postgresql.sh
 
-.PHONY: test
-test: ## run all tests; CI=true makes a missing real server an error
+.PHONY: servers
+servers:
 	@deploy/dev/postgresql.sh --both
+	@deploy/dev/mysql.sh
+	@deploy/dev/rabbitmq.sh
+	@deploy/dev/redis.sh
+
+.PHONY: test
+test: servers ## run all tests; CI=true makes a missing real server an error
+	@deploy/dev/chromium.sh
 	$(GO) vet ./... && $(GO) test ./...
 	cd starter/dev && $(GO) vet ./... && $(GO) test -parallel 4 ./... # they wait for the clock more than for a processor
+
+.PHONY: bench
+bench: ## measure what Lapse costs, which takes minutes; LAPSE_UPDATE=1 writes docs/performance.md
+	@deploy/dev/postgresql.sh
+	cd starter/dev && LAPSE_FIGURES=1 $(GO) test -count=1 -v -timeout 30m -run '^TestFigures$$' .
 
 .PHONY: record
 record: ## record the workflow histories that the replay test needs
@@ -49,7 +61,6 @@ clean: ## remove what was built; the data stays
 	rm -rf bin
 
 .PHONY: generate
-generate: ## certify every kind anew, and write what is derived from the kinds' declarations
-	deploy/dev/postgresql.sh --both
+generate: servers ## certify every kind anew, and write what is derived from the kinds' declarations
 	CI=true LAPSE_UPDATE=1 $(GO) test -count=1 -run TestCertification ./integrations/...
 	LAPSE_UPDATE=1 $(GO) test -count=1 -run TestGenerated ./integrations

@@ -13,28 +13,9 @@ set -eu
 umask 022
 here=$(dirname "$0")
 
-if [ -n "${LAPSE_CACHE:-}" ]; then cache=$LAPSE_CACHE
-elif [ "$(id -u)" = 0 ]; then cache=/var/cache/lapse
-else cache=${XDG_CACHE_HOME:-$HOME/.cache}/lapse
-fi
-mkdir -p "$cache"
+. "$here/debian.sh"
 
-report() { for program in "$@"; do [ ! -x "$program" ] || "$program" --version; done; }
 system_servers() { report /usr/lib/postgresql/*/bin/postgres; }
-
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
-may_install() {
-	command -v apt-get >/dev/null || return 1
-	[ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null
-}
-
-# apt is heard only when it fails.
-apt() {
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >"$cache/apt.log" 2>&1 || {
-		cat "$cache/apt.log" >&2
-		return 1
-	}
-}
 
 # The package would make a cluster and start it. A setting that is there only
 # during the installation prevents that, whatever the machine's policy on
@@ -61,16 +42,15 @@ ensure_system() {
 	) 9>"$cache/apt.lock"
 }
 
-ensure_private() { "$here/postgresql-private.sh" "$cache/postgresql-sid"; }
+ensure_private() { "$here/sid.sh" "$cache/postgresql-sid" 'usr/lib/postgresql/*/bin/postgres' postgresql; }
 
 if [ "${1:-}" = --both ]; then
-	ensure_system || missing="Debian's own"
-	ensure_private || missing="${missing:+$missing and }the newest"
+	lacking=
+	ensure_system || lacking="Debian's own PostgreSQL"
+	ensure_private || lacking="${lacking:+$lacking and }the newest PostgreSQL"
 	system_servers
-	[ -n "${missing:-}" ] || exit 0
-	echo "PostgreSQL, $missing version, is missing; as root, or on Debian, it would have been installed." >&2
-	[ "${CI:-}" != true ] || exit 1
-	echo "The tests that need it are skipped." >&2
+	report "$cache"/postgresql-*/usr/lib/postgresql/*/bin/postgres
+	missing "$lacking"
 	exit 0
 fi
 

@@ -47,7 +47,7 @@ const (
 	rooms    = "integrations/*"
 )
 
-// drivers talk to databases; only the store and the rooms do that.
+// drivers talk to databases; only the store, the rooms and what rooms share do that.
 var drivers = []string{
 	"database/sql", "modernc.org/sqlite", "github.com/jackc/pgx", "github.com/go-sql-driver/mysql", "github.com/microsoft/go-mssqldb",
 	"github.com/sijms/go-ora", "github.com/vertica/vertica-sql-go", "github.com/snowflakedb/gosnowflake", "github.com/databricks/databricks-sql-go",
@@ -75,7 +75,7 @@ var rules = []rule{
 	{name: "what is internal knows nothing of processes", of: below("internal"), never: []string{"workers", "portal", "starter"}},
 	{name: "only the store and the rooms talk to databases", direct: true, never: drivers,
 		of: func(pkg string) bool {
-			return !slices.ContainsFunc([]string{"internal/store", "internal/localpg", "starter/dev"}, func(may string) bool { return below(may)(pkg) }) && !room(pkg)
+			return !slices.ContainsFunc([]string{"internal/store", "internal/mysqldb", "internal/localpg", "internal/localmysql", "internal/localredis", "starter/dev"}, func(may string) bool { return below(may)(pkg) }) && !room(pkg)
 		}},
 	{name: "only lapse-dev links the Temporal server", of: func(pkg string) bool { return !below("starter/dev")(pkg) },
 		never: []string{"go.temporal.io/server", "github.com/temporalio/ui-server", "starter/dev"}},
@@ -85,7 +85,7 @@ var rules = []rule{
 		return !test(pkg) && pkg != "starter" && pkg != "integrations/integrationtest"
 	}, direct: true, never: []string{"integrations/integrationtest"}},
 	{name: "what is for tests is in no program", of: func(pkg string) bool { return !test(pkg) }, direct: true,
-		never: []string{"testing", "internal/targettest", "internal/certificationtest", "internal/localpg/localpgtest", "pgregory.net/rapid", "github.com/stretchr/testify"}},
+		never: []string{"testing", "internal/targettest", "internal/certificationtest", "internal/localpg/localpgtest", "internal/localmysql/localmysqltest", "internal/localredis/localredistest", "internal/localrabbitmq/localrabbitmqtest", "internal/sqlname/sqlnametest", "github.com/rabbitmq/amqp091-go", "pgregory.net/rapid", "github.com/stretchr/testify"}},
 }
 
 func is(pkg string) func(string) bool { return func(p string) bool { return p == pkg } }

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+
+	"github.com/lapse-access/lapse/internal/localserver"
 )
 
 // Binaries is an installation of PostgreSQL.
@@ -23,8 +25,8 @@ func (b Binaries) Path(program string) string { return filepath.Join(b.Dir, prog
 
 // Find returns the installation of a major version; for 0 the newest. It looks
 // in $LAPSE_POSTGRES_BIN and nowhere else when that is set; otherwise where
-// Debian's packages put it, in the cache folder (see CacheDir) where
-// deploy/dev/postgresql-private.sh unpacks one, and in the search path.
+// Debian's packages put it, in the cache folder where
+// deploy/dev/sid.sh unpacks one, and in the search path.
 func Find(major int) (Binaries, error) {
 	b, err := find(major)
 	if err != nil {
@@ -62,26 +64,12 @@ func Installed() []Binaries {
 	return all
 }
 
-// CacheDir is the folder for what can be fetched or built again: $LAPSE_CACHE,
-// else /var/cache/lapse for root, whose home other users cannot enter, else
-// lapse in the user's own cache folder.
-func CacheDir() (string, error) {
-	if dir := os.Getenv("LAPSE_CACHE"); dir != "" {
-		return dir, nil
-	}
-	if os.Getuid() == 0 {
-		return "/var/cache/lapse", nil
-	}
-	dir, err := os.UserCacheDir()
-	return filepath.Join(dir, "lapse"), err
-}
-
 func binaryDirs() []string {
 	if dir := os.Getenv("LAPSE_POSTGRES_BIN"); dir != "" {
 		return []string{dir}
 	}
 	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
-	if cache, err := CacheDir(); err == nil {
+	if cache, err := localserver.CacheDir(); err == nil {
 		private, _ := filepath.Glob(filepath.Join(cache, "postgresql-*/usr/lib/postgresql/*/bin"))
 		dirs = append(dirs, private...)
 	}

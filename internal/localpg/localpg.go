@@ -20,16 +20,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lapse-access/lapse/internal/localserver"
 )
 
 // Host is the address that every server of this package listens on.
-const Host = "127.0.0.1"
+const Host = localserver.Host
+
+// ClosedError says that the user of the server may not enter a folder on the way
+// to one that it needs. It happens to root only.
+type ClosedError = localserver.ClosedError
 
 // Superuser is the name of the first role of every cluster.
 const Superuser = "postgres"
@@ -66,9 +71,8 @@ type Server struct {
 
 	dir      string
 	settings map[string]string
-	account  account
-	cmd      *exec.Cmd
-	exited   chan struct{} // closed once cmd has ended
+	account  localserver.Account
+	process  *localserver.Process
 }
 
 // Start makes a cluster in o.Dir when there is none, starts the server and
@@ -84,18 +88,12 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 }
 
 func start(ctx context.Context, o Options) (*Server, error) {
-	account, err := serverAccount()
+	account, err := localserver.FindAccount("PostgreSQL", "postgres", "nobody")
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
-		return nil, err
-	}
-	dir, err := filepath.Abs(o.Dir)
+	dir, err := localserver.MakeDir(o.Dir)
 	if err != nil {
-		return nil, err
-	}
-	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
 	s := &Server{
@@ -110,7 +108,7 @@ func start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	for _, path := range []string{s.dir, s.Bin.Dir} {
-		if err := account.mayPass(path); err != nil {
+		if err := account.MayPass(path); err != nil {
 			return nil, err
 		}
 	}
@@ -118,7 +116,7 @@ func start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	if s.Port == 0 {
-		if s.Port, err = freePort(); err != nil {
+		if s.Port, err = localserver.FreePort(); err != nil {
 			return nil, err
 		}
 	}
@@ -157,19 +155,8 @@ func (s *Server) Restart(ctx context.Context) error {
 }
 
 func (s *Server) signal(sig syscall.Signal) error {
-	select {
-	case <-s.exited:
-		return nil
-	default:
-	}
-	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := s.process.Stop(sig, stopTimeout, syscall.SIGQUIT); err != nil {
 		return fmt.Errorf("localpg: stop PostgreSQL: %w", err)
-	}
-	select {
-	case <-s.exited:
-	case <-time.After(stopTimeout):
-		s.cmd.Process.Signal(syscall.SIGQUIT)
-		<-s.exited
 	}
 	return nil
 }
@@ -233,7 +220,7 @@ func (s *Server) initialize(ctx context.Context) error {
 	if err := os.Mkdir(unfinished, 0o700); err != nil {
 		return err
 	}
-	if err := s.account.own(unfinished); err != nil {
+	if err := s.account.Own(unfinished); err != nil {
 		return err
 	}
 	for _, file := range []string{passwordFile, given} {
@@ -241,7 +228,7 @@ func (s *Server) initialize(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.account.own(given); err != nil {
+	if err := s.account.Own(given); err != nil {
 		return err
 	}
 
@@ -259,13 +246,32 @@ func (s *Server) initialize(ctx context.Context) error {
 	return os.Rename(unfinished, s.dataDir())
 }
 
+// writeCertificate makes the server a certificate: key and certificate in data,
+// where PostgreSQL looks for them, and a copy of the certificate for the clients.
+func (s *Server) writeCertificate(data string) error {
+	certificate, key, err := localserver.Certificate("PostgreSQL")
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{"server.crt": certificate, "server.key": key} {
+		path := filepath.Join(data, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return err
+		}
+		if err := s.account.Own(path); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(s.CAFile, certificate, 0o644)
+}
+
 // command prepares a program of the installation, run as the server's user and
 // untouched by the environment of this process.
 func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.Bin.Path(name), args...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account.credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account.Credential()}
 	return cmd
 }
 
@@ -274,7 +280,7 @@ func (s *Server) run(ctx context.Context) error {
 	if err := s.stopLeftover(); err != nil {
 		return err
 	}
-	if err := portFree(s.Port); err != nil {
+	if err := localserver.PortFree(s.Port); err != nil {
 		return err
 	}
 	log, err := os.OpenFile(filepath.Join(s.dir, "postgresql.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -287,10 +293,9 @@ func (s *Server) run(ctx context.Context) error {
 		return err
 	}
 
-	s.cmd = s.command(context.WithoutCancel(ctx), "postgres", s.arguments()...)
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	bindToParent(s.cmd.SysProcAttr)
-	if err := s.launch(); err != nil {
+	cmd := s.command(context.WithoutCancel(ctx), "postgres", s.arguments()...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if s.process, err = localserver.Launch(cmd, syscall.SIGINT); err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
 
@@ -299,11 +304,11 @@ func (s *Server) run(ctx context.Context) error {
 	for {
 		select {
 		case <-tick.C:
-			if pid, ready := readPidFile(s.dataDir()); pid == s.cmd.Process.Pid && ready {
+			if pid, ready := readPidFile(s.dataDir()); pid == s.process.Pid() && ready {
 				return nil
 			}
-		case <-s.exited:
-			return fmt.Errorf("PostgreSQL did not start: %w", logTail(log.Name(), logStart))
+		case <-s.process.Exited():
+			return fmt.Errorf("PostgreSQL did not start: %w", localserver.LogTail(log.Name(), logStart))
 		case <-ctx.Done():
 			return errors.Join(fmt.Errorf("start PostgreSQL: %w", ctx.Err()), s.Kill())
 		}
@@ -324,25 +329,6 @@ func (s *Server) arguments() []string {
 		args = append(args, "-c", name+"="+settings[name])
 	}
 	return args
-}
-
-// launch starts s.cmd and closes s.exited when it has ended. Start and Wait share
-// one locked thread, because the kernel tells a child of the death of the thread
-// that started it, not of the process.
-func (s *Server) launch() error {
-	started := make(chan error)
-	exited := make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		err := s.cmd.Start()
-		started <- err
-		if err == nil {
-			s.cmd.Wait()
-			close(exited)
-		}
-	}()
-	s.exited = exited
-	return <-started
 }
 
 // stopLeftover stops the server that an earlier process left in the folder.
@@ -390,29 +376,4 @@ func serves(pid int, data string) bool {
 		return err == nil && cwd == data
 	}
 	return syscall.Kill(pid, 0) == nil
-}
-
-// logTail returns what the server logged since the offset, as an error.
-func logTail(path string, offset int64) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	return errors.New(strings.TrimSpace(string(text[min(offset, int64(len(text))):])))
-}
-
-func portFree(port int) error {
-	l, err := net.Listen("tcp", net.JoinHostPort(Host, strconv.Itoa(port)))
-	if err != nil {
-		return fmt.Errorf("port %d for PostgreSQL is not free: %w", port, err)
-	}
-	return l.Close()
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(Host, "0"))
-	if err != nil {
-		return 0, err
-	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
