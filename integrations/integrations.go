@@ -73,6 +73,17 @@ type CredentialSetter interface {
 	SetCredential(ctx context.Context, req CredentialRequest) (Credential, error)
 }
 
+// SecretRotator is an integration that can change the secret of its own
+// connector.
+type SecretRotator interface {
+	// NextSecret makes another secret, a pointer to a struct of the kind's own
+	// type.
+	NextSecret() (any, error)
+	// RotateSecret makes the target take the next secret in place of the one
+	// that the integration was made with. Open connections may go on.
+	RotateSecret(ctx context.Context, next any) error
+}
+
 // Maintainer is an integration that keeps things on the target that belong to
 // no single account, such as the roles that carry entitlements.
 type Maintainer interface {
@@ -80,6 +91,45 @@ type Maintainer interface {
 	// and removes those that have been without use for a long time. It never
 	// changes who holds what, may run at any time, and says what it did.
 	Maintain(ctx context.Context) (notes []string, err error)
+}
+
+// Cleaner is an integration that can take away what it keeps on the target
+// beside the accounts, when it is not wanted there any more.
+type Cleaner interface {
+	// Clean removes all that no account needs, however short ago that was, and
+	// says what is left and why.
+	Clean(ctx context.Context) (left []string, err error)
+}
+
+// Witness looks at a target beside the integration and says what is there. It
+// has the connector's own rights and changes nothing. What it knows of granting
+// it knows by itself, so that a mistake in the integration is none in it.
+type Witness interface {
+	// Can tells whether the account has all that the entitlement is about, by
+	// whatever way. It says no for an account that does not exist, and for what
+	// only a weaker entitlement gives. An account without a name stands for
+	// anybody: yes then means that no grant on the resource itself is needed.
+	Can(ctx context.Context, a access.Account, e access.Entitlement) (bool, error)
+	// CanLogin tries to log in as a person would, by a connection of its own.
+	CanLogin(ctx context.Context, c Credential) (bool, error)
+	// Exists tells whether there is a principal of that name.
+	Exists(ctx context.Context, name string) (bool, error)
+	Close() error
+}
+
+// SessionWitness is a Witness of a target on which every revoke ends sessions,
+// as it is configured.
+type SessionWitness interface {
+	Witness
+	// Open logs in and stays.
+	Open(ctx context.Context, c Credential) (Session, error)
+}
+
+// Session is an open session of a person.
+type Session interface {
+	// Alive tries whether the session still works.
+	Alive() bool
+	Close() error
 }
 
 // GrantRequest asks for access. Everything in it was judged before.
@@ -126,6 +176,9 @@ type RevokeResult struct {
 type CredentialRequest struct {
 	Account  access.Account
 	Sequence int64
+	// EndSessions ends those that were opened with the old one, where the kind
+	// can end sessions.
+	EndSessions bool
 }
 
 // Credential is the secret of an account and how to use it.
@@ -174,7 +227,9 @@ type ResourceType struct {
 	// Path names the parts of the path, in order: DATABASE, SCHEMA.
 	Path        []string     `json:"path"`
 	Doc         string       `json:"doc"`
-	Permissions []Permission `json:"permissions"`
+	Permissions []Permission `json:"permissions"` // weakest first
+	// Ordered is true when each permission gives all that those before it give.
+	Ordered bool `json:"-"`
 }
 
 // Kind is one kind of target: what is declared of it, and how to make one.
@@ -197,6 +252,8 @@ type Kind struct {
 	NativeExpiry bool
 	// Credentials is true when New's result is a CredentialSetter.
 	Credentials bool
+	// RotatesSecret is true when New's result is a SecretRotator.
+	RotatesSecret bool
 	// Setup is how the connector gets an account of its own on the target.
 	Setup Setup
 	// Certification is the room's certification.json, which its certification
@@ -204,6 +261,9 @@ type Kind struct {
 	Certification []byte
 	// New makes an integration. It does not connect.
 	New func(t Target) (Integration, error)
+	// Witness, where it is set, makes what lapse certify looks with on somebody's
+	// own target. It does not connect.
+	Witness func(t Target) (Witness, error)
 }
 
 // Setup is how an administrator of a target makes the connector's own account.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/internal/principal"
+	"github.com/lapse-access/lapse/internal/turn"
 )
 
 // account is what the server has of a person: the role with our mark, the
@@ -180,12 +181,6 @@ func (s *session) withdraw(ctx context.Context, from string, m membership) error
 	return during("taking back membership in "+m.Role, err)
 }
 
-// How long, and how often, Lapse looks whether sessions have ended.
-const (
-	sessionLimit = 10 * time.Second
-	sessionPoll  = 25 * time.Millisecond
-)
-
 // endSessions ends the sessions of a role on the server and on every other
 // host that is configured, and looks until there are none. A host that streams
 // from the server is asked only when it knows what was committed: before that
@@ -219,7 +214,7 @@ func (s *session) endSessionsAt(ctx context.Context, host, position, name string
 	}
 	defer c.close()
 	const replayed = "SELECT coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, true)"
-	err = until(ctx, func() (bool, error) {
+	err = turn.Until(ctx, func() (bool, error) {
 		rows, err := ask[only[bool]](ctx, c, replayed, position)
 		return err == nil && rows[0].Value, err
 	})
@@ -230,7 +225,7 @@ func (s *session) endSessionsAt(ctx context.Context, host, position, name string
 }
 
 func endSessionsOn(ctx context.Context, c *conn, name string, role int64) (ended int32, err error) {
-	err = until(ctx, func() (bool, error) {
+	err = turn.Until(ctx, func() (bool, error) {
 		open, err := ask[only[int32]](ctx, c, sessionsSQL, role)
 		if err != nil || len(open) == 0 {
 			return err == nil, err
@@ -263,24 +258,6 @@ func sessionError(ctx context.Context, c *conn, name string, role int64, err err
 		e.WithRemedy("GRANT pg_signal_backend TO %s", shown(c.pg.Config().User))
 	}
 	return e
-}
-
-// until asks again and again, for ten seconds at most.
-func until(ctx context.Context, done func() (bool, error)) error {
-	deadline := time.After(sessionLimit)
-	for {
-		ok, err := done()
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-time.After(sessionPoll):
-		case <-deadline:
-			return access.Errorf(access.Retry, "not done after %s", sessionLimit)
-		case <-ctx.Done():
-			return classify(ctx.Err())
-		}
-	}
 }
 
 // endpoint is how to reach a host of the configured kind; the port may stand

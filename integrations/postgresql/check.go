@@ -127,7 +127,7 @@ func (s *session) checkGrantable(ctx context.Context) ([]access.CheckItem, error
 			return nil, during("reading the roles", err)
 		}
 		for _, r := range rows {
-			if !r.Mine && s.i.refuses(r) == nil && s.i.offers(access.NewResource(typeRole, r.Name)) && !strings.HasPrefix(r.Name, "pg_") {
+			if !r.Mine && s.i.refuses(r) == nil && s.i.filter().Offers(access.NewResource(typeRole, r.Name)) && !strings.HasPrefix(r.Name, "pg_") {
 				missing = append(missing, r.Name)
 			}
 		}

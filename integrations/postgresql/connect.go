@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -17,18 +16,15 @@ import (
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/turn"
 )
 
 const (
 	connectTimeout = 10 * time.Second
-	// operationLimit bounds an operation whose context has no deadline.
-	operationLimit = 2 * time.Minute
 	// lockWait is how long a statement waits for a lock that somebody else
 	// holds; queueWait how long an operation waits for its turn.
 	lockWait  = 5 * time.Second
 	queueWait = 30 * time.Second
-	// attempts bounds how often an operation that met another one is repeated.
-	attempts = 10
 	// turnKey is the advisory lock that one operation at a time holds, "laps"
 	// in ASCII and 1. It is the same for every Lapse: roles, memberships and
 	// the privileges of databases belong to the whole server.
@@ -127,9 +123,9 @@ func (e endpoint) open(ctx context.Context, user string, password integrations.S
 		"client_min_messages":                 "warning",
 		"default_transaction_read_only":       "off",
 		"lock_timeout":                        milliseconds(lockWait),
-		"statement_timeout":                   milliseconds(min(e.timeout, left(ctx))),
-		"idle_in_transaction_session_timeout": milliseconds(left(ctx)),
-		"idle_session_timeout":                milliseconds(left(ctx)),
+		"statement_timeout":                   milliseconds(min(e.timeout, turn.Left(ctx))),
+		"idle_in_transaction_session_timeout": milliseconds(turn.Left(ctx)),
+		"idle_session_timeout":                milliseconds(turn.Left(ctx)),
 	}
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { c.warnings = append(c.warnings, n.Code) }
 
@@ -145,16 +141,6 @@ func (e endpoint) open(ctx context.Context, user string, password integrations.S
 	return c, nil
 }
 
-// left is how long the context may still run, at least a millisecond, which
-// the server takes as a limit where 0 would be none.
-func left(ctx context.Context) time.Duration {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return operationLimit
-	}
-	return max(time.Until(deadline), time.Millisecond)
-}
-
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // exec carries out statements in one message, which PostgreSQL makes one
@@ -164,14 +150,14 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseco
 // https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT
 func (c *conn) exec(ctx context.Context, statements ...statement) error {
 	text := []string{
-		"SET LOCAL statement_timeout = " + milliseconds(min(c.timeout, left(ctx))),
-		"SET idle_session_timeout = " + milliseconds(left(ctx)),
+		"SET LOCAL statement_timeout = " + milliseconds(min(c.timeout, turn.Left(ctx))),
+		"SET idle_session_timeout = " + milliseconds(turn.Left(ctx)),
 	}
 	for _, s := range statements {
-		if s.err != nil {
-			return access.Errorf(access.Invalid, "a name cannot be used on PostgreSQL: %v", s.err)
+		if s.Err != nil {
+			return access.Errorf(access.Invalid, "a name cannot be used on PostgreSQL: %v", s.Err)
 		}
-		text = append(text, s.text)
+		text = append(text, s.Text)
 	}
 	c.warnings = nil
 	if _, err := c.pg.PgConn().Exec(ctx, strings.Join(text, ";\n")).ReadAll(); err != nil {
@@ -237,45 +223,15 @@ func (i *integration) open(ctx context.Context) (*conn, error) {
 	return c, err
 }
 
-// bounded gives every operation an end of its own.
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, operationLimit)
-}
-
 // inTurn runs an operation alone on the server, and again when it met somebody
 // else's change. Everything in it may therefore be run twice.
 func (i *integration) inTurn(ctx context.Context, operation func(context.Context, *session) error) error {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	select {
-	case i.turn <- struct{}{}:
-		defer func() { <-i.turn }()
-	case <-ctx.Done():
-		return classify(ctx.Err())
-	}
-	for try := 1; ; try++ {
-		err := i.once(ctx, operation)
-		if access.KindOf(err) != access.Conflict || try == attempts {
-			return err
-		}
-		select {
-		case <-time.After(pause(try)):
-		case <-ctx.Done():
-			return err
-		}
-	}
-}
-
-// pause grows from 50 ms to 2 s, and is drawn so that two who met once do not
-// meet again.
-func pause(try int) time.Duration {
-	top := min(50*time.Millisecond<<try, 2*time.Second)
-	return 50*time.Millisecond + rand.N(top-50*time.Millisecond)
+	return i.turn.Run(ctx, func(ctx context.Context) error { return i.once(ctx, operation) })
 }
 
 // reading runs an operation that only reads, which needs no turn.
 func (i *integration) reading(ctx context.Context, operation func(context.Context, *session) error) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := turn.Bounded(ctx)
 	defer cancel()
 	s, err := i.connect(ctx)
 	if err != nil {
@@ -307,10 +263,10 @@ func (i *integration) once(ctx context.Context, operation func(context.Context, 
 	if s.server.Standby {
 		return classifyCode("25006", "")
 	}
-	wait := milliseconds(min(queueWait, left(ctx)))
+	wait := milliseconds(min(queueWait, turn.Left(ctx)))
 	if err := s.exec(ctx,
-		statement{text: "SET LOCAL lock_timeout = " + wait},
-		statement{text: "SELECT pg_advisory_lock(" + turnKey + ")"}); err != nil {
+		statement{Text: "SET LOCAL lock_timeout = " + wait},
+		statement{Text: "SELECT pg_advisory_lock(" + turnKey + ")"}); err != nil {
 		return during("waiting for another operation of Lapse on this server", err)
 	}
 	return operation(ctx, s)

@@ -48,7 +48,31 @@ func (s *session) setCredential(ctx context.Context, req integrations.Credential
 	if err := s.login(ctx, a.name, password, database); err != nil {
 		return cred, err
 	}
+	if req.EndSessions {
+		if _, err := s.endSessions(ctx, a.name, a.role.OID); err != nil {
+			return cred, err
+		}
+	}
 	return s.i.credential(a.name, password, database), nil
+}
+
+// NextSecret keeps the login and has another password.
+func (i *integration) NextSecret() (any, error) {
+	next := i.secret
+	next.Password = integrations.Secret(principal.Password(next.Username))
+	return &next, nil
+}
+
+// RotateSecret changes the password of the connector's own login, which every
+// role may: https://www.postgresql.org/docs/current/sql-alterrole.html
+func (i *integration) RotateSecret(ctx context.Context, next any) error {
+	verifier, err := scramVerifier(next.(*Secret).Password)
+	if err != nil {
+		return access.Errorf(access.Unknown, "making the password's verifier: %v", err)
+	}
+	return i.inTurn(ctx, func(ctx context.Context, s *session) error {
+		return during("changing the connector's own password", s.exec(ctx, ddl("ALTER ROLE CURRENT_USER PASSWORD ?", literal(verifier))))
+	})
 }
 
 // homeOf is a database that the account may connect to: one in which it holds
@@ -158,7 +182,7 @@ func (i *integration) credential(name string, password integrations.Secret, data
 	return integrations.Credential{
 		Username: name,
 		Password: password,
-		Command:  "psql " + shell(strings.Join(settings, " ")),
+		Command:  "psql " + integrations.ShellWord(strings.Join(settings, " ")),
 		Details:  details,
 	}
 }
@@ -170,12 +194,4 @@ func conninfo(value string) string {
 		return value
 	}
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
-}
-
-// shell quotes one word for a POSIX shell, in double quotes where those do.
-func shell(word string) string {
-	if !strings.ContainsAny(word, "\"$`\\!") {
-		return `"` + word + `"`
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -2,14 +2,13 @@ package postgresql
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/internal/catalog"
 )
 
 // pageSize bounds what one page reads of roles and tables.
@@ -30,21 +29,15 @@ const (
 	stepTables  = "tables"
 )
 
-func (c cursor) String() string {
-	text, _ := json.Marshal(c) // strings and a number cannot fail
-	return base64.RawURLEncoding.EncodeToString(text)
-}
-
 func readCursor(s string) (c cursor, err error) {
 	if s == "" {
 		return cursor{Step: stepRoles}, nil
 	}
-	text, err := base64.RawURLEncoding.DecodeString(s)
-	if err == nil {
-		err = json.Unmarshal(text, &c)
+	if err := catalog.ReadCursor(s, &c); err != nil {
+		return c, err
 	}
-	if err != nil || !slices.Contains([]string{stepRoles, stepSchemas, stepTables}, c.Step) {
-		return c, access.Errorf(access.Invalid, "discovery cannot go on from %q", s).WithRemedy("begin again without a cursor")
+	if !slices.Contains([]string{stepRoles, stepSchemas, stepTables}, c.Step) {
+		return c, catalog.BadCursor(s)
 	}
 	return c, nil
 }
@@ -63,16 +56,8 @@ func (s *session) discover(ctx context.Context, c cursor) (page access.Page, err
 	if err != nil {
 		page.Warnings = append(page.Warnings, fmt.Sprintf("database %s is left out: %v", c.Database, err))
 	}
-	for _, f := range found {
-		if !s.i.offers(f.Resource) || len(f.Permissions) == 0 {
-			continue
-		}
-		if next.Count == s.i.config.MaxResources {
-			page.Warnings = append(page.Warnings, fmt.Sprintf("discovery stopped after %d resources: raise max_resources, or narrow include and exclude", next.Count))
-			return page, nil
-		}
-		page.Resources = append(page.Resources, f)
-		next.Count++
+	if s.i.filter().Take(&page, &next.Count, found...) {
+		return page, nil
 	}
 	if next.After == ([2]string{}) {
 		if c.Step == stepSchemas && err == nil {
@@ -81,7 +66,7 @@ func (s *session) discover(ctx context.Context, c cursor) (page access.Page, err
 			return page, err
 		}
 	}
-	page.Next = next.String()
+	page.Next = catalog.Cursor(next)
 	return page, nil
 }
 
@@ -110,7 +95,7 @@ func (s *session) discoverRoles(ctx context.Context, from string) (found []acces
 	for _, r := range rows {
 		if r.Mine && s.i.refuses(r) == nil {
 			found = append(found, access.Found{
-				Resource: access.NewResource(typeRole, r.Name), Permissions: []string{member}, Tags: tags(r.Comment)})
+				Resource: access.NewResource(typeRole, r.Name), Permissions: []string{member}, Tags: catalog.Tags(r.Comment)})
 		}
 	}
 	if len(rows) == pageSize {
@@ -135,7 +120,7 @@ func (s *session) discoverIn(ctx context.Context, c cursor) (found []access.Foun
 			if r.Name != "" {
 				resource = access.NewResource(typeSchema, c.Database, r.Name)
 			}
-			found = append(found, access.Found{Resource: resource, Permissions: r.Permissions, Tags: tags(r.Comment)})
+			found = append(found, access.Found{Resource: resource, Permissions: r.Permissions, Tags: catalog.Tags(r.Comment)})
 		}
 		return found, after, nil
 	}
@@ -145,7 +130,7 @@ func (s *session) discoverIn(ctx context.Context, c cursor) (found []access.Foun
 	}
 	for _, r := range rows {
 		found = append(found, access.Found{
-			Resource: access.NewResource(typeTable, c.Database, r.Schema, r.Name), Permissions: r.Permissions, Tags: tags(r.Comment)})
+			Resource: access.NewResource(typeTable, c.Database, r.Schema, r.Name), Permissions: r.Permissions, Tags: catalog.Tags(r.Comment)})
 	}
 	if len(rows) == pageSize {
 		after = [2]string{rows[pageSize-1].Schema, rows[pageSize-1].Name}
@@ -175,27 +160,8 @@ func (s *session) levelsJSON() string {
 	return string(text)
 }
 
-var tagPattern = regexp.MustCompile(`^([A-Za-z][\w.-]*)=(\S+)$`)
-
-// tags reads the words key=value of a comment, between spaces or commas.
-func tags(comment string) map[string]string {
-	var out map[string]string
-	for _, word := range strings.FieldsFunc(comment, func(r rune) bool { return r == ',' || r == ';' || r == ' ' || r == '\t' || r == '\n' }) {
-		if m := tagPattern.FindStringSubmatch(word); m != nil {
-			if out == nil {
-				out = map[string]string{}
-			}
-			out[m[1]] = m[2]
-		}
-	}
-	return out
-}
-
-// offers is false for resources that the configuration leaves out.
-func (i *integration) offers(r access.Resource) bool {
-	matches := func(pattern string) bool { return access.MatchResource(pattern, r) }
-	return (len(i.config.Include) == 0 || slices.ContainsFunc(i.config.Include, matches)) &&
-		!slices.ContainsFunc(i.config.Exclude, matches)
+func (i *integration) filter() catalog.Filter {
+	return catalog.Filter{Include: i.config.Include, Exclude: i.config.Exclude, Max: i.config.MaxResources}
 }
 
 // refuses says why a role cannot be requested: it is Lapse's own, it is

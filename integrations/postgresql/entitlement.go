@@ -9,6 +9,7 @@ import (
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/internal/principal"
+	"github.com/lapse-access/lapse/internal/sqlname"
 )
 
 // The resource types and permissions.
@@ -81,7 +82,7 @@ func (i *integration) parse(e access.Entitlement) (target, error) {
 		return t, access.Errorf(access.Invalid, "permission %q: a %s has %s", e.Permission, typ.Name, permissionNames(typ))
 	}
 	for _, n := range names {
-		if _, err := ident(n).sql(); err != nil {
+		if _, err := sqlname.PostgreSQL.Quote(ident(n)); err != nil {
 			return t, access.Errorf(access.Invalid, "resource %s: %v", e.Resource, err)
 		}
 	}
@@ -312,15 +313,6 @@ func (o object) display() string {
 		return o.Name
 	}
 	return o.Schema + "." + o.Name
-}
-
-// shown is a name as it is typed in SQL, for people.
-func shown(name string) string {
-	s, err := ident(name).sql()
-	if err != nil {
-		return fmt.Sprintf("%q", name)
-	}
-	return s
 }
 
 // grants are the statements that give a role what is missing, in batches.

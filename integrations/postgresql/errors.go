@@ -1,7 +1,6 @@
 package postgresql
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -11,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/internal/turn"
 )
 
 // meaning is what a SQLSTATE says to Lapse.
@@ -76,11 +76,10 @@ func classify(err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return classifyCode(pg.Code, pg.Message)
 	}
+	if stopped := turn.Stopped(err); stopped != nil {
+		return stopped
+	}
 	switch {
-	case errors.Is(err, context.Canceled):
-		return access.Errorf(access.Retry, "stopped before the server answered: %w", context.Canceled)
-	case errors.Is(err, context.DeadlineExceeded):
-		return access.Errorf(access.Retry, "the server did not answer in time: %w", context.DeadlineExceeded)
 	case isCertificate(err):
 		return access.Errorf(access.Invalid, "the server's certificate does not hold").
 			WithRemedy("give the authority's certificate in ca_certificate, check hostname, or choose another ssl_mode")

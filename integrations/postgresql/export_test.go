@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/sqlname"
 )
 
 // Exec carries out one statement as operations do, in a database.
@@ -13,15 +14,15 @@ func Exec(ctx context.Context, i integrations.Integration, database, text string
 		if err != nil {
 			return err
 		}
-		return c.exec(ctx, statement{text: text})
+		return c.exec(ctx, statement{Text: text})
 	})
 }
 
 // Quoted is a name and a text as this package puts them into statements.
 func Quoted(s string) (name, text string, err error) {
-	if name, err = ident(s).sql(); err != nil {
+	if name, err = sqlname.PostgreSQL.Quote(ident(s)); err != nil {
 		return "", "", err
 	}
-	text, err = literal(s).sql()
+	text, err = sqlname.PostgreSQL.Quote(literal(s))
 	return name, text, err
 }

@@ -51,7 +51,7 @@ func readMark(comment string) (m mark, ok bool) {
 func (m mark) comment(role string) statement {
 	text, err := json.Marshal(m)
 	if err != nil {
-		return statement{err: err}
+		return statement{Err: err}
 	}
 	return ddl("COMMENT ON ROLE ? IS ?", ident(role), literal(markPrefix+string(text)))
 }

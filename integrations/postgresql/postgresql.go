@@ -21,6 +21,7 @@ import (
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/turn"
 )
 
 // Config says where the server is and how Lapse treats it.
@@ -84,9 +85,9 @@ func Kind() integrations.Kind {
 		Config: func() any { return new(Config) },
 		Secret: func() any { return new(Secret) },
 		ResourceTypes: []integrations.ResourceType{
-			{Name: typeDatabase, Path: []string{"DATABASE"}, Doc: "every schema of a database", Permissions: levels},
-			{Name: typeSchema, Path: []string{"DATABASE", "SCHEMA"}, Doc: "a schema and what is in it", Permissions: levels},
-			{Name: typeTable, Path: []string{"DATABASE", "SCHEMA", "TABLE"}, Doc: "one table, view or materialized view", Permissions: levels},
+			{Name: typeDatabase, Path: []string{"DATABASE"}, Doc: "every schema of a database", Permissions: levels, Ordered: true},
+			{Name: typeSchema, Path: []string{"DATABASE", "SCHEMA"}, Doc: "a schema and what is in it", Permissions: levels, Ordered: true},
+			{Name: typeTable, Path: []string{"DATABASE", "SCHEMA", "TABLE"}, Doc: "one table, view or materialized view", Permissions: levels, Ordered: true},
 			{Name: typeRole, Path: []string{"NAME"}, Doc: "a role that the database's administrators made", Permissions: []permission{
 				{Name: member, Doc: "membership in the role"},
 			}},
@@ -104,9 +105,11 @@ func Kind() integrations.Kind {
 		},
 		NativeExpiry:  true,
 		Credentials:   true,
+		RotatesSecret: true,
 		Setup:         integrations.Setup{Language: "sql", Options: func() any { return new(setup) }, Tiers: tiers},
 		Certification: certification,
 		New:           New,
+		Witness:       newWitness,
 	}
 }
 
@@ -117,14 +120,13 @@ type integration struct {
 	config   Config
 	secret   Secret
 	endpoint endpoint
-	// turn lets one operation of this process at a time wait for the lock on
-	// the server, so that the others hold no connection meanwhile.
-	turn chan struct{}
+	turn     turn.Turn
 }
 
 var (
 	_ integrations.CredentialSetter = (*integration)(nil)
 	_ integrations.Maintainer       = (*integration)(nil)
+	_ integrations.Cleaner          = (*integration)(nil)
 )
 
 // New makes an integration. It does not connect.
@@ -137,7 +139,7 @@ func New(t integrations.Target) (integrations.Integration, error) {
 	if !ok {
 		return nil, access.Errorf(access.Invalid, "integration %s: the secret is a %T", t.Name, t.Secret)
 	}
-	i := &integration{instance: t.Instance, id: t.ID, config: *config, secret: *secret, turn: make(chan struct{}, 1)}
+	i := &integration{instance: t.Instance, id: t.ID, config: *config, secret: *secret, turn: turn.New()}
 	var err error
 	if i.endpoint, err = config.endpoint(config.Hostname); err != nil {
 		return nil, access.Errorf(access.Invalid, "integration %s: %v", t.Name, err)
@@ -152,7 +154,7 @@ func New(t integrations.Target) (integrations.Integration, error) {
 
 // Check reads what the connector's own role may do.
 func (i *integration) Check(ctx context.Context) (access.CheckReport, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := turn.Bounded(ctx)
 	defer cancel()
 	s, err := i.connect(ctx)
 	if err != nil {
@@ -215,7 +217,7 @@ func (i *integration) Grant(ctx context.Context, req integrations.GrantRequest) 
 		return res, err
 	}
 	for _, t := range targets {
-		if !i.offers(t.Resource) {
+		if !i.filter().Offers(t.Resource) {
 			return res, access.Errorf(access.Invalid, "%s is left out by include and exclude of the integration", t.Resource)
 		}
 	}
@@ -297,6 +299,17 @@ func (i *integration) SetCredential(ctx context.Context, req integrations.Creden
 // Maintain gives the entitlement roles that are in use what owners who are new
 // have made, and drops those that nobody has had for a week.
 func (i *integration) Maintain(ctx context.Context) (notes []string, err error) {
+	return i.eachEntitlement(ctx, (*session).maintain)
+}
+
+// Clean drops the entitlement roles that nobody has.
+func (i *integration) Clean(ctx context.Context) (left []string, err error) {
+	return i.eachEntitlement(ctx, (*session).clean)
+}
+
+// eachEntitlement does something with each entitlement role, in a turn of its
+// own, and goes on after one that failed.
+func (i *integration) eachEntitlement(ctx context.Context, do func(*session, context.Context, access.Entitlement) ([]string, error)) (notes []string, err error) {
 	var errs []error
 	for after := ""; ; {
 		var roles []ownRole
@@ -313,7 +326,7 @@ func (i *integration) Maintain(ctx context.Context) (notes []string, err error) 
 			}
 			var said []string
 			err := i.inTurn(ctx, func(ctx context.Context, s *session) error {
-				said, err = s.maintain(ctx, *r.mark.Entitlement)
+				said, err = do(s, ctx, *r.mark.Entitlement)
 				return err
 			})
 			notes, errs = append(notes, said...), append(errs, err)

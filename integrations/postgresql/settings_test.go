@@ -155,17 +155,3 @@ func TestCommand(t *testing.T) {
 		}
 	}
 }
-
-func TestTags(t *testing.T) {
-	for comment, want := range map[string]map[string]string{
-		"":                                   nil,
-		"a table of orders":                  nil,
-		"owner=dba":                          {"owner": "dba"},
-		"orders, owner=dba; tier=1 x = y =z": {"owner": "dba", "tier": "1"},
-		"cost.center=a=b\nowner=dba":         {"cost.center": "a=b", "owner": "dba"},
-	} {
-		if diff := cmp.Diff(want, tags(comment)); diff != "" {
-			t.Errorf("%q (-want +got):\n%s", comment, diff)
-		}
-	}
-}

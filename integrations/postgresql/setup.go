@@ -97,10 +97,10 @@ func script(rights []right) (string, error) {
 	for _, r := range rights {
 		lines := []string{"-- " + r.why}
 		for _, s := range r.statements {
-			if s.err != nil {
-				return "", s.err
+			if s.Err != nil {
+				return "", s.Err
 			}
-			lines = append(lines, s.text+";")
+			lines = append(lines, s.Text+";")
 		}
 		if len(r.statements) == 0 {
 			lines = append(lines, fmt.Sprintf("-- (none was named: --set %s=NAME)", r.option))

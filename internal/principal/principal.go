@@ -35,6 +35,12 @@ func Account(instance, integration, person, email string) string {
 	return name + digest(8, instance, integration, person)
 }
 
+// Later names the nth account of a person, from the second on, where an earlier
+// one had to be kept under its name, as in lapse_3f9a1c77_2.
+func Later(instance, integration, person string, n int) string {
+	return fmt.Sprintf("lapse_%s_%d", digest(8, instance, integration, person), n)
+}
+
 // Role names the role that carries one entitlement, as in
 // lapse_e_0a1b2c3d4e5f6071.
 func Role(instance string, e access.Entitlement) string {

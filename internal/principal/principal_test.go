@@ -40,6 +40,7 @@ func TestNamesFitEverywhere(t *testing.T) {
 			Account(instance, integration, person, text.Draw(t, "email")),
 			Role(instance, e),
 			Tombstone(instance, integration, person, time.Now(), rapid.IntRange(0, 999).Draw(t, "n")),
+			Later(instance, integration, person, rapid.IntRange(2, 999).Draw(t, "later")),
 		} {
 			if len(name) > MaxLength || !plain.MatchString(name) {
 				t.Fatalf("%q does not fit everywhere", name)
