@@ -20,7 +20,7 @@ func Cases() []Case {
 var accessCases = []Case{
 	{Name: "exactly", Promise: "A grant opens what was asked and nothing else, and a revoke closes it.", run: exactly},
 	{Name: "once", Promise: "The same grant twice, and eight times at once, is one grant; one revoke ends it.", run: once},
-	{Name: "overlaps", Promise: "Overlapping entitlements, granted and revoked in every order, leave exactly the union of what is held.", run: overlaps},
+	{Name: "overlaps", Promise: "Overlapping entitlements, granted and revoked in every order, leave exactly the union of what is held.", Needs: []Capability{Covering}, run: overlaps},
 	{Name: "remaining", Promise: "What must remain is kept, also when it is named among what ends.", run: remaining},
 	{Name: "baseline", Promise: "What somebody held before Lapse came is there after Lapse.", Needs: []Capability{ByHand}, run: baseline},
 	{Name: "parallel", Promise: "Sixteen people get and lose access to one resource at the same time.", run: parallel},
@@ -39,7 +39,9 @@ func exactly(t T, h *Harness) {
 		p.can(t, h, weak, false, "before the grant")
 		p.grant(t, pr, weak)
 		p.can(t, h, weak, true, "after the grant")
-		p.can(t, h, strong, false, "after a grant of "+weak.String())
+		if strong != weak {
+			p.can(t, h, strong, false, "after a grant of "+weak.String())
+		}
 		p.can(t, h, h.Apart[1], false, "after a grant of something else")
 		p.revoke(t, pr, weak)
 		p.can(t, h, weak, false, "after the revoke")
@@ -310,7 +312,8 @@ func absent(t T, h *Harness) {
 	for _, e := range h.Absent {
 		p := h.someone(t)
 		p.next()
-		if _, err := p.tryGrant(t, pr, e); access.KindOf(err) != access.ResourceMissing {
+		_, err := p.tryGrant(t, pr, e)
+		if k := access.KindOf(err); k != access.ResourceMissing && (k != access.Invalid || !h.Foreign) {
 			t.Errorf("granting %s, which does not exist: %v (%s), want %s", e, err, access.KindOf(err), access.ResourceMissing)
 		}
 		if h.has(Principals) {
@@ -381,7 +384,7 @@ func hostilePeople(t T, h *Harness) {
 	long := strings.Repeat("a", 60)
 	names := map[string]string{}
 	for _, email := range []string{
-		`o'brien"; drop role x; --@example.com`, "a.b@example.com", "a_b@example.com", "a+b@example.com",
+		`o'brien"; drop role lapse_nobody; --@example.com`, "a.b@example.com", "a_b@example.com", "a+b@example.com",
 		long + "1@example.com", long + "2@example.com", "Ünïcødé😀@example.com", "1digit@example.com", "@example.com", "\u202egnp.exe@example.com",
 	} {
 		p := h.someone(t)
@@ -396,11 +399,16 @@ func hostilePeople(t T, h *Harness) {
 		// The directory may change how the address is written.
 		p.Email, p.Name = strings.ToUpper(email), ""
 		p.revoke(t, pr, h.Apart[0])
-		got := p.marked(t, pr)
-		if len(got) != 1 {
-			t.Fatalf("with address %q there are %d accounts, want 1", email, len(got))
+		got, want := p.marked(t, pr), 1
+		if h.transient() {
+			want = 0
 		}
-		p.Name = got[0].Name
+		if len(got) != want {
+			t.Fatalf("with address %q there are %d accounts, want %d", email, len(got), want)
+		}
+		if want > 0 {
+			p.Name = got[0].Name
+		}
 		p.can(t, h, h.Apart[0], false, "after a revoke with the address in capitals")
 		p.delete(t, pr)
 	}
@@ -418,10 +426,13 @@ func declared(t T, h *Harness) {
 	if _, sets := h.start(t).Integration.(integrations.CredentialSetter); sets != k.Credentials {
 		t.Errorf("Credentials is declared %t, and SetCredential is there: %t", k.Credentials, sets)
 	}
-	if k.Credentials != h.has(Credentials) {
+	if _, rotates := h.start(t).Integration.(integrations.SecretRotator); rotates != k.RotatesSecret {
+		t.Errorf("RotatesSecret is declared %t, and RotateSecret is there: %t", k.RotatesSecret, rotates)
+	}
+	if k.Credentials != h.has(Credentials) && !h.Foreign {
 		t.Errorf("Credentials is declared %t, and the observer can log in: %t", k.Credentials, h.has(Credentials))
 	}
-	if k.NativeExpiry != h.has(NativeExpiry) {
+	if k.NativeExpiry != h.has(NativeExpiry) && !h.Foreign {
 		t.Errorf("NativeExpiry is declared %t, and the observer can read it: %t", k.NativeExpiry, h.has(NativeExpiry))
 	}
 	for field, text := range map[string]string{"Name": k.Name, "Title": k.Title, "Doc": k.Doc, "Sessions": k.Sessions} {

@@ -1,6 +1,7 @@
 package integrationtest
 
 import (
+	"context"
 	"time"
 
 	"github.com/lapse-access/lapse/access"
@@ -8,7 +9,7 @@ import (
 )
 
 var accountCases = []Case{
-	{Name: "mark", Promise: "A principal of our name without our mark is never changed, adopted, listed or dropped.", Needs: []Capability{Principals}, run: markCase},
+	{Name: "mark", Promise: "A principal of our name without our mark is never changed, adopted, listed or dropped.", Needs: []Capability{Principals, Strangers}, run: markCase},
 	{Name: "delete", Promise: "An account is deleted completely, and deleting it again succeeds.", Needs: []Capability{Principals}, run: deleteCase},
 	{Name: "owned", Promise: "What an account owns survives its deletion, out of everybody's reach.", Needs: []Capability{Ownership}, run: owned},
 	{Name: "sequence", Promise: "An operation that is older than the last one of the account writes nothing.", Needs: []Capability{Sequence}, run: sequence},
@@ -18,14 +19,14 @@ var accountCases = []Case{
 
 // markCase learns the account's name, frees it, and gives it to a stranger.
 func markCase(t T, h *Harness) {
-	principals := h.Observer.(PrincipalObserver)
+	planter := h.Observer.(Planter)
 	pr := h.start(t)
 	p := h.someone(t)
 	p.grant(t, pr, h.Apart[0])
 	name := p.Name
 	p.revoke(t, pr, h.Apart[0])
 	p.delete(t, pr)
-	principals.Plant(t, name)
+	planter.Plant(t, name)
 
 	p.Name = ""
 	p.next()
@@ -42,7 +43,7 @@ func markCase(t T, h *Harness) {
 		t.Errorf("deleting a name that is taken: %v (%s), want %s", err, access.KindOf(err), access.NameTaken)
 	}
 	p.revoke(t, pr, h.Apart[0])
-	if !principals.Untouched(t, name) {
+	if !planter.Untouched(t, name) {
 		t.Errorf("the stranger %s was changed", name)
 	}
 	for _, x := range pr.everyone(t) {
@@ -65,14 +66,20 @@ func deleteCase(t T, h *Harness) {
 	}
 	name := p.Name
 	p.revoke(t, pr, h.Apart[0])
-	if !principals.Exists(t, name) {
-		t.Errorf("the revoke removed the account; that is the delete's part")
-	}
-	if got := p.marked(t, pr); len(got) != 1 || got[0].Enabled || len(got[0].Entitlements) != 0 {
-		t.Errorf("after the revoke the list says %+v, want one disabled account that holds nothing", got)
-	}
-	if res := p.delete(t, pr); res.Outcome != access.Gone {
-		t.Errorf("deleting: %s (%v), want gone", res.Outcome, res.Owns)
+	if h.transient() {
+		if principals.Exists(t, name) {
+			t.Errorf("%s is there without access, which is declared to be impossible", name)
+		}
+	} else {
+		if !principals.Exists(t, name) {
+			t.Errorf("the revoke removed the account; that is the delete's part")
+		}
+		if got := p.marked(t, pr); len(got) != 1 || got[0].Enabled || len(got[0].Entitlements) != 0 {
+			t.Errorf("after the revoke the list says %+v, want one disabled account that holds nothing", got)
+		}
+		if res := p.delete(t, pr); res.Outcome != access.Gone {
+			t.Errorf("deleting: %s (%v), want gone", res.Outcome, res.Owns)
+		}
 	}
 	if principals.Exists(t, name) {
 		t.Errorf("%s is still there", name)
@@ -194,6 +201,8 @@ var credentialCases = []Case{
 	{Name: "credential", Promise: "A credential works once access is granted, is dead when a newer one is made and after the end, and a disabled account gets none.", Needs: []Capability{Credentials}, run: credential},
 	{Name: "sessions", Promise: "Every open session of the account is ended by the revoke.", Needs: []Capability{Credentials, Sessions}, run: sessions},
 	{Name: "disabled-first", Promise: "When the last access ends nobody can log in again before the sessions are ended.", Needs: []Capability{Credentials, Sessions}, run: disabledFirst},
+	{Name: "exposed", Promise: "A new credential leaves open sessions alone, and ends them when somebody else has seen the old one.", Needs: []Capability{Credentials, Sessions}, run: exposed},
+	{Name: "own-secret", Promise: "The connector's own secret can be changed, twice with the same one too; the old one is dead then.", Needs: []Capability{OwnSecret}, run: ownSecret},
 }
 
 func credential(t T, h *Harness) {
@@ -274,6 +283,81 @@ func sessions(t T, h *Harness) {
 			p.revoke(t, pr, h.Apart[1])
 		}
 	}
+}
+
+func exposed(t T, h *Harness) {
+	pr := h.start(t)
+	p := h.someone(t)
+	p.grant(t, pr, h.Apart[0])
+	open := h.Observer.(SessionObserver).Open(t, p.credential(t, pr), h.Apart[0])
+	p.credential(t, pr)
+	for name, s := range open {
+		if !s.Alive() {
+			t.Errorf("a new credential has ended a session: %s", name)
+		}
+	}
+	p.next()
+	if _, err := p.tryCredentialOf(t, pr, true); err != nil {
+		t.Fatalf("making a credential in place of one that was exposed: %v", err)
+	}
+	deadline := time.Now().Add(sessionGrace)
+	for name, s := range open {
+		for s.Alive() {
+			if time.Now().After(deadline) {
+				t.Fatalf("a session outlives the credential that was exposed: %s", name)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	p.revoke(t, pr, h.Apart[0])
+}
+
+// ownSecret changes the secret of the harness's target, and changes it back.
+func ownSecret(t T, h *Harness) {
+	rotate := func(pr *process, to any) error {
+		ctx, cancel := context.WithTimeout(t.Context(), opLimit)
+		defer cancel()
+		err := pr.Integration.(integrations.SecretRotator).RotateSecret(ctx, to)
+		h.note(err)
+		return err
+	}
+	lets := func(target integrations.Target, when string, want bool) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), opLimit)
+		defer cancel()
+		_, err := h.startOn(t, target).Accounts(ctx, "")
+		h.note(err)
+		if want && err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+		if !want && access.KindOf(err) != access.Auth {
+			t.Errorf("%s: %v (%s), want %s", when, err, access.KindOf(err), access.Auth)
+		}
+	}
+	pr := h.start(t)
+	secret, err := pr.Integration.(integrations.SecretRotator).NextSecret()
+	if err != nil {
+		t.Fatalf("making another secret: %v", err)
+	}
+	next := h.Target
+	next.Secret = secret
+	lets(next, "the next secret before it is set", false)
+	if err := rotate(pr, secret); err != nil {
+		t.Fatalf("changing the secret: %v", err)
+	}
+	t.Cleanup(func() {
+		h.startOn(t, next).Integration.(integrations.SecretRotator).RotateSecret(context.WithoutCancel(t.Context()), h.Target.Secret)
+	})
+	lets(next, "the next secret after it is set", true)
+	lets(h.Target, "the old secret after it was changed", false)
+	if err := rotate(h.startOn(t, next), secret); err != nil {
+		t.Errorf("changing the secret to what it is already: %v", err)
+	}
+	lets(next, "the next secret after it is set twice", true)
+	if err := rotate(h.startOn(t, next), h.Target.Secret); err != nil {
+		t.Errorf("changing the secret back: %v", err)
+	}
+	lets(h.Target, "the old secret after it was set again", true)
 }
 
 // disabledFirst tries to log in at the very moment in which a session ends.

@@ -18,7 +18,7 @@ var faultCases = []Case{
 	{Name: "dead", Promise: "A target that does not answer is a reason to retry, said before the context ends, and a report of Check.", Needs: []Capability{Wire}, run: dead},
 	{Name: "slow", Promise: "A slow target is no failure.", Needs: []Capability{Wire}, run: slow},
 	{Name: "canceled", Promise: "A canceled operation stops and writes nothing more.", run: canceled},
-	{Name: "wrong-secret", Promise: "A connector's credential that does not hold is named as such, without being shown.", run: wrongSecret},
+	{Name: "wrong-secret", Promise: "A connector's credential that does not hold is named as such, without being shown.", Needs: []Capability{WrongSecret}, run: wrongSecret},
 	{Name: "throttled", Promise: "A target that asks to wait is a reason to wait, for as long as it says.", Needs: []Capability{Throttling}, run: throttled},
 	{Name: "refused", Promise: "Access on which the target refuses the connector is never said to be gone.", Needs: []Capability{Refusal}, run: refused},
 	{Name: "every-step", Promise: "A revoke of several goes on after one that fails.", Needs: []Capability{Refusal}, run: everyStep},

@@ -2,6 +2,7 @@ package integrationtest_test
 
 import (
 	"context"
+	"flag"
 	"slices"
 	"testing"
 
@@ -11,17 +12,23 @@ import (
 	"github.com/lapse-access/lapse/internal/certificationtest"
 )
 
+func TestMain(m *testing.M) {
+	flag.Parse()
+	flag.Set("test.parallel", "4") // the tests wait for the clock more than for a processor
+	m.Run()
+}
+
 // models are the three model rooms, and what they truly lack.
 var models = map[string]struct {
 	new   func(t *testing.T, f fault) *integrationtest.Harness
 	lacks []integrationtest.Capability
 }{
 	"set": {newSet, []integrationtest.Capability{
-		integrationtest.Levels, integrationtest.Inheritance, integrationtest.Invitations, integrationtest.Principals,
-		integrationtest.Ownership, integrationtest.Sequence, integrationtest.Credentials, integrationtest.NativeExpiry,
+		integrationtest.Credentials, integrationtest.Principals, integrationtest.Ownership, integrationtest.NativeExpiry, integrationtest.OwnSecret,
+		integrationtest.Sequence, integrationtest.Levels, integrationtest.Inheritance, integrationtest.Invitations,
 	}},
 	"slot": {newSlot, []integrationtest.Capability{
-		integrationtest.Principals, integrationtest.Ownership, integrationtest.Sequence, integrationtest.Credentials, integrationtest.NativeExpiry,
+		integrationtest.Credentials, integrationtest.Principals, integrationtest.Ownership, integrationtest.NativeExpiry, integrationtest.OwnSecret, integrationtest.Sequence,
 	}},
 	"list": {newList, []integrationtest.Capability{
 		integrationtest.Levels, integrationtest.Inheritance, integrationtest.Invitations, integrationtest.Directory, integrationtest.Refusal,
@@ -31,6 +38,7 @@ var models = map[string]struct {
 // TestModels certifies every model room. Each leaves out what it lacks, and
 // together they leave out nothing.
 func TestModels(t *testing.T) {
+	t.Parallel()
 	passed := map[string]bool{}
 	for name, model := range models {
 		t.Run(name, func(t *testing.T) {
@@ -52,6 +60,7 @@ func TestModels(t *testing.T) {
 // TestModelsOnBadDays certifies them on targets that make it hard, without a
 // proxy on top.
 func TestModelsOnBadDays(t *testing.T) {
+	t.Parallel()
 	for name, model := range models {
 		for day, f := range faults {
 			t.Run(name+" "+day, func(t *testing.T) {
@@ -160,4 +169,15 @@ type patientSetter struct {
 
 func (p patientSetter) SetCredential(ctx context.Context, req integrations.CredentialRequest) (integrations.Credential, error) {
 	return repeat(ctx, func() (integrations.Credential, error) { return p.setter.SetCredential(ctx, req) })
+}
+
+func (p patientSetter) NextSecret() (any, error) {
+	return p.setter.(integrations.SecretRotator).NextSecret()
+}
+
+func (p patientSetter) RotateSecret(ctx context.Context, next any) error {
+	_, err := repeat(ctx, func() (struct{}, error) {
+		return struct{}{}, p.setter.(integrations.SecretRotator).RotateSecret(ctx, next)
+	})
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,8 @@ type Harness struct {
 	Person func(t T) access.Account
 
 	// Chains are lists of entitlements, each of which covers those before it:
-	// read_only, read_write; or a table, its schema, its database.
+	// read_only, read_write; or a table, its schema, its database. What stands
+	// alone is a chain of one.
 	Chains [][]access.Entitlement
 	// Apart are two that have nothing to do with each other.
 	Apart [2]access.Entitlement
@@ -39,7 +41,8 @@ type Harness struct {
 
 	// Canaries are the secrets of Target, which must never come out.
 	Canaries []string
-	// Wrong is Target with a connector's credential that does not hold.
+	// Wrong is Target with a connector's credential that does not hold; nil
+	// where none may be tried.
 	Wrong func() integrations.Target
 
 	// Address is where Target is reached, HOST:PORT, and Via the target as
@@ -53,6 +56,11 @@ type Harness struct {
 	// Observer looks at the target, and never asks the integration. It may
 	// offer more by having the methods of the other observers.
 	Observer Observer
+
+	// Foreign is true where the target is somebody's own, as for lapse certify:
+	// the observer may lack what the kind has, and the target's settings may
+	// leave resources out.
+	Foreign bool
 
 	mu   sync.Mutex
 	seen bytes.Buffer // all that came out: results, errors, logs
@@ -99,6 +107,14 @@ type HandObserver interface {
 type PrincipalObserver interface {
 	// Exists tells whether there is a principal of that name.
 	Exists(t T, name string) bool
+}
+
+// Transient is the observer of a target on which an account is there only while
+// it holds something: the last revoke removes it.
+type Transient interface{ Transient() }
+
+// Planter makes principals that are not Lapse's.
+type Planter interface {
 	// Plant makes a principal of that name that is not Lapse's.
 	Plant(t T, name string)
 	// Untouched tells whether the planted principal is exactly as it was.
@@ -182,10 +198,13 @@ type Capability string
 
 // The capabilities that cases name.
 const (
+	Covering     Capability = "permissions that cover others"
+	WrongSecret  Capability = "a secret of the connector that does not hold"
 	Credentials  Capability = "credentials of Lapse's making"
 	Sessions     Capability = "sessions that can be ended"
 	ByHand       Capability = "access that can be given by hand"
 	Principals   Capability = "accounts of Lapse's making"
+	Strangers    Capability = "accounts that are not Lapse's"
 	Ownership    Capability = "accounts that own things"
 	NativeExpiry Capability = "expiry on the target"
 	Sequence     Capability = "a mark that holds the sequence"
@@ -198,13 +217,25 @@ const (
 	Throttling   Capability = "a target that asks to wait"
 	Refusal      Capability = "a resource that can be closed to the connector"
 	Deafness     Capability = "a target that takes a change and does nothing"
+	OwnSecret    Capability = "a connector that can change its own secret, on a target for tests"
 )
+
+// transient is true where the last revoke removes the account.
+func (h *Harness) transient() bool {
+	_, ok := h.Observer.(Transient)
+	return ok
+}
 
 func (h *Harness) has(c Capability) bool {
 	var ok bool
 	switch c {
+	case Covering:
+		ok = slices.ContainsFunc(h.Chains, func(chain []access.Entitlement) bool { return len(chain) > 1 })
+	case WrongSecret:
+		ok = h.Wrong != nil
 	case Credentials:
 		_, ok = h.Observer.(LoginObserver)
+		ok = ok && (h.Kind.Credentials || !h.Foreign)
 	case Sessions:
 		_, ok = h.Observer.(SessionObserver)
 	case ByHand:
@@ -212,6 +243,8 @@ func (h *Harness) has(c Capability) bool {
 		ok = ok && h.Existing.Permission != ""
 	case Principals:
 		_, ok = h.Observer.(PrincipalObserver)
+	case Strangers:
+		_, ok = h.Observer.(Planter)
 	case Ownership:
 		_, ok = h.Observer.(OwnerObserver)
 	case NativeExpiry:
@@ -239,6 +272,8 @@ func (h *Harness) has(c Capability) bool {
 		_, ok = h.Observer.(Closer)
 	case Deafness:
 		_, ok = h.Observer.(Deafener)
+	case OwnSecret:
+		ok = h.Kind.RotatesSecret && !h.Foreign
 	}
 	return ok
 }

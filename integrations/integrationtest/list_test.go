@@ -37,7 +37,7 @@ func listKind() integrations.Kind {
 		},
 		Sessions:     "All sessions of the account are ended.",
 		NativeExpiry: true,
-		Credentials:  true,
+		Credentials:  true, RotatesSecret: true,
 		New: func(t integrations.Target) (integrations.Integration, error) {
 			return &list{client: newClient(t), quote: regexp.QuoteMeta}, nil
 		},
@@ -70,8 +70,9 @@ func (r record) allows(e access.Entitlement) bool {
 	if e.Resource.Type == "role" {
 		return slices.Contains(r.Roles, e.Resource.Path)
 	}
+	expression, err := regexp.Compile(r.Expression)
 	for _, level := range listLevels["queue"] {
-		if ok, err := regexp.MatchString(r.Expression, level+" "+e.Resource.Path); !ok || err != nil {
+		if err != nil || !expression.MatchString(level+" "+e.Resource.Path) {
 			return false
 		}
 		if level == e.Permission {
@@ -345,28 +346,6 @@ func (i *list) Verify(ctx context.Context, a access.Account, want []access.Entit
 	return entries, nil
 }
 
-func (i *list) SetCredential(ctx context.Context, req integrations.CredentialRequest) (c integrations.Credential, err error) {
-	name := i.name(req.Account)
-	r, err := i.find(ctx, name, req.Account)
-	if err != nil {
-		return c, err
-	}
-	if r == nil || !r.Enabled {
-		return c, access.Errorf(access.Invalid, "account %s holds nothing", name.Get("name"))
-	}
-	if _, err := i.change(ctx, name, req.Account, req.Sequence, func(*record) {}); err != nil {
-		return c, err
-	}
-	c = integrations.Credential{Username: name.Get("name"), Password: integrations.Secret(principal.Password(name.Get("name"))), Command: "list " + name.Get("name")}
-	if err := i.write(ctx, http.MethodPut, "/password", name, c.Password.Reveal()); err != nil {
-		return integrations.Credential{}, err
-	}
-	if err := i.write(ctx, http.MethodPost, "/login", name, c.Password.Reveal()); err != nil {
-		return integrations.Credential{}, err
-	}
-	return c, nil
-}
-
 // DeleteAccount keeps an account that owns things, under a name to which nobody
 // comes back.
 func (i *list) DeleteAccount(ctx context.Context, req integrations.DeleteRequest) (res integrations.DeleteResult, err error) {
@@ -464,6 +443,39 @@ func (i *list) Accounts(ctx context.Context, _ string) (p access.PrincipalPage, 
 	return p, nil
 }
 
+func (i *list) SetCredential(ctx context.Context, req integrations.CredentialRequest) (c integrations.Credential, err error) {
+	name := i.name(req.Account)
+	r, err := i.find(ctx, name, req.Account)
+	if err != nil {
+		return c, err
+	}
+	if r == nil || !r.Enabled {
+		return c, access.Errorf(access.Invalid, "account %s holds nothing", name.Get("name"))
+	}
+	if _, err := i.change(ctx, name, req.Account, req.Sequence, func(*record) {}); err != nil {
+		return c, err
+	}
+	c = integrations.Credential{Username: name.Get("name"), Password: integrations.Secret(principal.Password(name.Get("name"))), Command: "list " + name.Get("name")}
+	if err := i.write(ctx, http.MethodPut, "/password", name, c.Password.Reveal()); err != nil {
+		return integrations.Credential{}, err
+	}
+	if err := i.write(ctx, http.MethodPost, "/login", name, c.Password.Reveal()); err != nil {
+		return integrations.Credential{}, err
+	}
+	if req.EndSessions {
+		err = i.endSessions(ctx, name)
+	}
+	return c, err
+}
+
+func (i *list) NextSecret() (any, error) {
+	return &secret{Token: integrations.Secret("canary-next-" + access.NewID("token"))}, nil
+}
+
+func (i *list) RotateSecret(ctx context.Context, next any) error {
+	return i.write(ctx, http.MethodPut, "/token", nil, next.(*secret).Token.Reveal())
+}
+
 // listTarget is the target, and looks at itself.
 type listTarget struct {
 	*system
@@ -477,22 +489,12 @@ var _ interface {
 	integrationtest.SessionObserver
 	integrationtest.HandObserver
 	integrationtest.PrincipalObserver
+	integrationtest.Planter
 	integrationtest.OwnerObserver
 	integrationtest.ExpiryObserver
 	integrationtest.Throttler
 	integrationtest.Deafener
 } = (*listTarget)(nil)
-
-// listSession is a session of an account.
-type listSession struct {
-	o    *listTarget
-	name string
-}
-
-func (s *listSession) Alive() (alive bool) {
-	s.o.locked(func() { alive = s.o.sessions[s] })
-	return alive
-}
 
 func newList(t *testing.T, f fault) *integrationtest.Harness {
 	queue, role := listLevels["queue"], listLevels["role"]
@@ -599,6 +601,17 @@ func (o *listTarget) Open(t integrationtest.T, c integrations.Credential, _ acce
 	return map[string]integrationtest.Session{"idle": s}
 }
 
+// listSession is a session of an account.
+type listSession struct {
+	o    *listTarget
+	name string
+}
+
+func (s *listSession) Alive() (alive bool) {
+	s.o.locked(func() { alive = s.o.sessions[s] })
+	return alive
+}
+
 func (o *listTarget) Give(_ integrationtest.T, a access.Account) {
 	o.locked(func() { o.accounts[a.Name].Roles = append(o.accounts[a.Name].Roles, "auditors") })
 }
@@ -629,14 +642,16 @@ func (o *listTarget) Untouched(_ integrationtest.T, name string) (untouched bool
 	return untouched
 }
 
+var owned = []string{"queue drafts"}
+
 func (o *listTarget) Own(_ integrationtest.T, a access.Account) {
-	o.locked(func() { o.accounts[a.Name].Owns = []string{"queue drafts"} })
+	o.locked(func() { o.accounts[a.Name].Owns = owned })
 }
 
 func (o *listTarget) Kept(_ integrationtest.T, a access.Account) (kept bool) {
 	o.locked(func() {
 		for name, r := range o.accounts {
-			kept = kept || r.Account == a.ID && name != a.Name && !r.Enabled && len(r.Owns) == 1
+			kept = kept || r.Account == a.ID && name != a.Name && !r.Enabled && slices.Equal(r.Owns, owned)
 		}
 	})
 	return kept

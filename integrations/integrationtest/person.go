@@ -245,9 +245,16 @@ func (p *person) revoke(t T, pr *process, end ...access.Entitlement) integration
 // tryCredential asks for a credential.
 func (p *person) tryCredential(t T, pr *process) (integrations.Credential, error) {
 	t.Helper()
+	return p.tryCredentialOf(t, pr, false)
+}
+
+// tryCredentialOf is tryCredential for an old one that somebody else may have
+// seen.
+func (p *person) tryCredentialOf(t T, pr *process, exposed bool) (integrations.Credential, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), opLimit)
 	defer cancel()
-	c, err := pr.Integration.(integrations.CredentialSetter).SetCredential(ctx, integrations.CredentialRequest{Account: p.Account, Sequence: p.sequence})
+	c, err := pr.Integration.(integrations.CredentialSetter).SetCredential(ctx, integrations.CredentialRequest{Account: p.Account, Sequence: p.sequence, EndSessions: exposed})
 	pr.h.secret(c.Password)
 	pr.h.note(c, err)
 	return c, err
@@ -300,10 +307,10 @@ func (p *person) marked(t T, pr *process) []access.Principal {
 // everyone reads all pages of Accounts.
 func (pr *process) everyone(t T) (all []access.Principal) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), opLimit)
-	defer cancel()
 	for cursor := ""; ; {
+		ctx, cancel := context.WithTimeout(t.Context(), opLimit)
 		page, err := pr.Accounts(ctx, cursor)
+		cancel()
 		pr.h.note(page, err)
 		if err != nil {
 			t.Fatalf("listing the accounts: %v", err)
@@ -318,10 +325,10 @@ func (pr *process) everyone(t T) (all []access.Principal) {
 // catalog reads all pages of Discover, each with a process of its own.
 func (h *Harness) catalog(t T) (all []access.Found, warnings []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), opLimit)
-	defer cancel()
 	for cursor := ""; ; {
+		ctx, cancel := context.WithTimeout(t.Context(), opLimit)
 		page, err := h.start(t).Discover(ctx, cursor)
+		cancel()
 		h.note(page, err)
 		if err != nil {
 			t.Fatalf("discovering: %v", err)

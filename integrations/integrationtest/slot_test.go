@@ -311,12 +311,12 @@ func newSlot(t *testing.T, f fault) *integrationtest.Harness {
 
 	h := s.harness(slotKind())
 	h.Person = func(integrationtest.T) access.Account { return o.account(1, false) }
-	h.Levels = []access.Entitlement{entitlement("read", "repository", "site"), entitlement("write", "repository", "site"), entitlement("admin", "repository", "site")}
-	h.Chains = [][]access.Entitlement{h.Levels}
-	h.Apart = [2]access.Entitlement{h.Levels[1], entitlement("read", "repository", "tools")}
+	h.Chains = [][]access.Entitlement{{entitlement("read", "repository", "site"), entitlement("write", "repository", "site"), entitlement("admin", "repository", "site")}}
+	h.Apart = [2]access.Entitlement{entitlement("write", "repository", "site"), entitlement("read", "repository", "tools")}
 	h.Absent = []access.Entitlement{entitlement("read", "repository", "nowhere")}
 	h.Hostile = []access.Entitlement{entitlement("write", "repository", hostile)}
 	h.Existing = entitlement("admin", "repository", "tools")
+	h.Levels = h.Chains[0]
 	h.Observer = o
 	return h
 }
@@ -341,6 +341,14 @@ func (o *slotTarget) Can(_ integrationtest.T, a access.Account, e access.Entitle
 	return rank(higher(l.Direct, l.Inherited)) >= rank(e.Permission)
 }
 
+func (o *slotTarget) Give(t integrationtest.T, a access.Account) {
+	o.SetLevel(t, a, access.NewResource("repository", "tools"), "admin")
+}
+
+func (o *slotTarget) Given(t integrationtest.T, a access.Account) bool {
+	return o.Level(t, a, access.NewResource("repository", "tools")) == "admin"
+}
+
 func (o *slotTarget) Level(_ integrationtest.T, a access.Account, r access.Resource) string {
 	return o.of(a, r).Direct
 }
@@ -351,14 +359,6 @@ func (o *slotTarget) SetLevel(_ integrationtest.T, a access.Account, r access.Re
 
 func (o *slotTarget) Inherit(_ integrationtest.T, a access.Account, e access.Entitlement) {
 	o.locked(func() { o.at(e.Resource.String(), o.user(a)).Inherited = e.Permission })
-}
-
-func (o *slotTarget) Give(t integrationtest.T, a access.Account) {
-	o.SetLevel(t, a, access.NewResource("repository", "tools"), "admin")
-}
-
-func (o *slotTarget) Given(t integrationtest.T, a access.Account) bool {
-	return o.Level(t, a, access.NewResource("repository", "tools")) == "admin"
 }
 
 func (o *slotTarget) Invited(integrationtest.T) access.Account { return o.account(1, true) }

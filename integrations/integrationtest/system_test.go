@@ -53,6 +53,7 @@ type system struct {
 	catalog []access.Found
 
 	mu     sync.Mutex
+	token  string
 	users  []user
 	serial int
 	// The bad moods.
@@ -70,7 +71,7 @@ type user struct {
 
 // newSystem starts a target that is reached through a fault, if there is one.
 func newSystem(t *testing.T, f fault, catalog ...access.Found) *system {
-	s := &system{ServeMux: http.NewServeMux(), catalog: catalog}
+	s := &system{ServeMux: http.NewServeMux(), catalog: catalog, token: token}
 	var h http.Handler = http.HandlerFunc(s.serve)
 	if f != nil {
 		h = f(s, h)
@@ -78,6 +79,7 @@ func newSystem(t *testing.T, f fault, catalog ...access.Found) *system {
 	s.Server = httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	s.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { answer(w, "a model of a target 1.0") })
+	s.HandleFunc("PUT /token", func(w http.ResponseWriter, r *http.Request) { s.token = body[string](r) })
 	s.HandleFunc("GET /catalog", func(w http.ResponseWriter, r *http.Request) {
 		const size = 2
 		from, _ := strconv.Atoi(r.FormValue("from"))
@@ -95,7 +97,7 @@ func (s *system) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	resource, write := r.FormValue("resource"), r.Method != http.MethodGet
 	switch {
-	case r.Header.Get("Authorization") != token:
+	case r.Header.Get("Authorization") != s.token:
 		http.Error(w, "who are you?", http.StatusUnauthorized)
 	case s.throttled:
 		if s.delay > 0 {
@@ -125,24 +127,6 @@ func (s *system) next() string {
 	return strconv.Itoa(s.serial)
 }
 
-func (s *system) Throttle(_ integrationtest.T, delay time.Duration) (undo func()) {
-	s.locked(func() { s.throttled, s.delay = true, delay })
-	return func() { s.locked(func() { s.throttled = false }) }
-}
-
-func (s *system) Deafen(integrationtest.T) (undo func()) {
-	s.locked(func() { s.deaf = true })
-	return func() { s.locked(func() { s.deaf = false }) }
-}
-
-// closer is for targets whose resources can be closed one by one.
-type closer struct{ *system }
-
-func (c closer) Shut(_ integrationtest.T, r access.Resource) (undo func()) {
-	c.locked(func() { c.shut = r.String() })
-	return func() { c.locked(func() { c.shut = "" }) }
-}
-
 // account is that of somebody who has as many entries in the directory.
 func (s *system) account(entries int, outside bool) (a access.Account) {
 	s.locked(func() {
@@ -155,12 +139,6 @@ func (s *system) account(entries int, outside bool) (a access.Account) {
 	return a
 }
 
-// directory is for targets that know their people.
-type directory struct{ *system }
-
-func (d directory) Unknown(integrationtest.T) access.Account   { return d.account(0, false) }
-func (d directory) Ambiguous(integrationtest.T) access.Account { return d.account(2, false) }
-
 // user is the entry of an account's person; with the lock held.
 func (s *system) user(a access.Account) string {
 	i := slices.IndexFunc(s.users, func(u user) bool { return access.SameEmail(u.Email, a.Email) })
@@ -168,6 +146,30 @@ func (s *system) user(a access.Account) string {
 		return ""
 	}
 	return s.users[i].ID
+}
+
+// directory is for targets that know their people.
+type directory struct{ *system }
+
+func (d directory) Unknown(integrationtest.T) access.Account   { return d.account(0, false) }
+func (d directory) Ambiguous(integrationtest.T) access.Account { return d.account(2, false) }
+
+func (s *system) Throttle(_ integrationtest.T, delay time.Duration) (undo func()) {
+	s.locked(func() { s.throttled, s.delay = true, delay })
+	return func() { s.locked(func() { s.throttled = false }) }
+}
+
+// closer is for targets whose resources can be closed one by one.
+type closer struct{ *system }
+
+func (c closer) Shut(_ integrationtest.T, r access.Resource) (undo func()) {
+	c.locked(func() { c.shut = r.String() })
+	return func() { c.locked(func() { c.shut = "" }) }
+}
+
+func (s *system) Deafen(integrationtest.T) (undo func()) {
+	s.locked(func() { s.deaf = true })
+	return func() { s.locked(func() { s.deaf = false }) }
 }
 
 // harness is what all three have in common.
@@ -178,10 +180,10 @@ func (s *system) harness(k integrations.Kind) *integrationtest.Harness {
 	return &integrationtest.Harness{
 		Kind:     k,
 		Target:   target(s.URL, token),
+		Canaries: []string{token, "canary-wrong"},
 		Wrong:    func() integrations.Target { return target(s.URL, "canary-wrong") },
 		Address:  s.Listener.Addr().String(),
 		Via:      func(address string) integrations.Target { return target("http://"+address, token) },
-		Canaries: []string{token, "canary-wrong"},
 	}
 }
 

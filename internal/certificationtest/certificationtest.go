@@ -1,5 +1,6 @@
 // Package certificationtest certifies a kind by the suite and keeps the result
-// as data beside it: certification.json, which the program carries.
+// as data beside it: certification.json, which the program carries. It also
+// plants bugs in a kind, which the suite must find.
 package certificationtest
 
 import (
