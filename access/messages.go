@@ -107,6 +107,9 @@ type CredentialArgs struct {
 	Account    Account `json:"account"`
 	Sequence   int64   `json:"sequence"`
 	Generation int     `json:"generation"`
+	// EndSessions ends those that are open: the old credential was seen by
+	// somebody else.
+	EndSessions bool `json:"end_sessions,omitempty"`
 }
 
 // DeleteArgs asks for the end of the account itself.
@@ -195,6 +198,8 @@ type Change struct {
 	Request *RequestChange `json:"request,omitempty"`
 	Holds   []Hold         `json:"holds,omitempty"`
 	Account *AccountChange `json:"account,omitempty"`
+	// Rotation is how a change of a credential ended.
+	Rotation *RotationChange `json:"rotation,omitempty"`
 }
 
 // RequestChange sets the outcome of a request's decision phase.
@@ -214,6 +219,15 @@ type AccountChange struct {
 	CleanupAt time.Time `json:"cleanup_at,omitzero"`
 	// Deleted is true once the account is gone, or kept disabled for good.
 	Deleted bool `json:"deleted,omitempty"`
+}
+
+// RotationChange is how a change of a credential ended.
+type RotationChange struct {
+	// Subject is the id of an account, or of an integration for the secret of
+	// its connector.
+	Subject string `json:"subject"`
+	// Stuck is why it failed half way; "" says that it was changed.
+	Stuck string `json:"stuck,omitempty"`
 }
 
 // Event is one entry of the audit trail. Key is its natural key: recording it
@@ -287,7 +301,8 @@ type TicketDone struct {
 // Finding is one thing that the sweep saw and that should not be so.
 type Finding struct {
 	// Kind is lost_account, lost_request, unknown_principal, missing,
-	// unexpected, foreign, overdue, outdated, unreadable or restored.
+	// unexpected, foreign, overdue, outdated, stuck_rotation, unreadable or
+	// restored.
 	Kind    string `json:"kind"`
 	Subject string `json:"subject"`
 	Text    string `json:"text"`
@@ -326,6 +341,62 @@ type CompareArgs struct {
 	Read  bool   `json:"read"`
 	Error string `json:"error,omitempty"`
 	Last  bool   `json:"last"` // after the repair
+}
+
+// RotationArgs begins a rotation of credentials.
+type RotationArgs struct {
+	Integration string `json:"integration"`
+	// Now changes what is named, due or not, in the window or not.
+	Now bool `json:"now,omitempty"`
+	// Secret and AccountID say what, together with Now: the connector's own
+	// secret, one account, or all accounts where neither is given.
+	Secret    bool   `json:"secret,omitempty"`
+	AccountID string `json:"account_id,omitempty"`
+	// Exposed ends open sessions too.
+	Exposed bool `json:"exposed,omitempty"`
+	// Actor is the person who asks for it now.
+	Actor string `json:"actor,omitempty"`
+}
+
+// RotationPlan is what a rotation has to change.
+type RotationPlan struct {
+	Integration string `json:"integration"`
+	Connector   string `json:"connector"` // task queue
+	// Why says why nothing is to be done.
+	Why      string            `json:"why,omitempty"`
+	Secret   bool              `json:"secret,omitempty"`
+	Accounts []RotationAccount `json:"accounts,omitempty"`
+}
+
+// RotationAccount is an account whose credential is to be changed.
+type RotationAccount struct {
+	ID    string `json:"id"`
+	Email string `json:"email"`
+	// RequestID and HoldIDs are what is held on it.
+	RequestID string   `json:"request_id"`
+	HoldIDs   []string `json:"hold_ids"`
+	// Nonce names this change: a repetition of the same one is none.
+	Nonce string `json:"nonce"`
+}
+
+// RotationReport is what one rotation did.
+type RotationReport struct {
+	Integration string `json:"integration"`
+	Why         string `json:"why,omitempty"` // nothing was to be done
+	// Secret is what became of the connector's own secret; "" when it was not
+	// due.
+	Secret string `json:"secret,omitempty"`
+	// Stuck is why the connector's own secret could not be changed.
+	Stuck string `json:"stuck,omitempty"`
+	// Asked are the e-mail addresses of the people whose accounts were asked to
+	// take another credential.
+	Asked []string `json:"asked,omitempty"`
+}
+
+// SecretDone says how the connector's own secret was changed.
+type SecretDone struct {
+	At    time.Time `json:"at"`
+	Facts []string  `json:"facts"`
 }
 
 // IntegrationBrief is what a workflow needs to know of an integration.

@@ -28,13 +28,14 @@ import (
 // cutCase is one way to call an activity: prepare makes a world, from which the
 // argument follows, and left tells what is there in the end.
 type cutCase struct {
-	name    string
-	prepare func(t *testing.T) (activity, arg any, left func() []string)
+	name     string
+	parallel bool
+	prepare  func(t *testing.T) (activity, arg any, left func() []string)
 }
 
 func TestControlIsCut(t *testing.T) {
 	control := func(name string, prepare func(w *world) (activity, arg any)) cutCase {
-		return cutCase{name, func(t *testing.T) (any, any, func() []string) {
+		return cutCase{name, true, func(t *testing.T) (any, any, func() []string) {
 			w := newWorld(t)
 			activity, arg := prepare(w)
 			return activity, arg, w.left
@@ -85,6 +86,11 @@ func TestControlIsCut(t *testing.T) {
 				Resources: []access.Found{{Resource: access.NewResource("schema", "shop", "a"), Permissions: []string{"read_only"}}, {Resource: access.NewResource("schema", "shop", "b")}}}}
 		}),
 		control("Integration", func(w *world) (any, any) { return w.Integration, w.pg.ID }),
+		control("PlanRotation", func(w *world) (any, any) {
+			w.holds(w.approved("r1", "read_only"), access.StateActive, -time.Hour, time.Hour)
+			sealed(w)
+			return w.PlanRotation, access.RotationArgs{Integration: w.pg.ID, Now: true}
+		}),
 		control("Wake", func(w *world) (any, any) {
 			w.holds(w.approved("r1", "read_only"), access.StateEnding, -time.Hour, -time.Minute)
 			w.temporal.running(workflows.AccountID(w.account()))
@@ -102,7 +108,7 @@ func TestProvisionIsCut(t *testing.T) {
 		return named
 	}
 	provision := func(name string, prepare func(c *connector) (activity, arg any)) cutCase {
-		return cutCase{name, func(t *testing.T) (any, any, func() []string) {
+		return cutCase{name, false, func(t *testing.T) (any, any, func() []string) {
 			c := newConnector(t)
 			c.target.Around = storetest.Do
 			find, put := c.Target, c.PutCredential
@@ -115,7 +121,7 @@ func TestProvisionIsCut(t *testing.T) {
 			}
 			activity, arg := prepare(c)
 			return activity, arg, func() []string {
-				out := []string{fmt.Sprint("exists ", c.target.Exists(anas.ID), " ", c.target.Has(anas.ID))}
+				out := []string{fmt.Sprint("exists ", c.target.Exists(anas.ID), " ", c.target.Has(anas.ID)), "token " + c.target.Token, c.kept()}
 				for generation := range 5 {
 					if info := seal.Info(anas.ID, generation); c.sealed[info] != nil {
 						plain, err := seal.Open(c.portal, info, c.sealed[info])
@@ -148,6 +154,10 @@ func TestProvisionIsCut(t *testing.T) {
 			granted(c)
 			return c.Accounts, access.DiscoverArgs{Integration: "int-1"}
 		}),
+		provision("RotateSecret", func(c *connector) (any, any) {
+			c.inFile(t)
+			return c.RotateSecret, "int-1"
+		}),
 		provision("Maintain", func(c *connector) (any, any) { return c.Maintain, "int-1" }),
 	}
 	cutAll(t, cases, (*activities.Provision)(nil), "Close")
@@ -163,6 +173,9 @@ func cutAll(t *testing.T, cases []cutCase, of any, others ...string) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
+			if c.parallel {
+				t.Parallel()
+			}
 			activity, arg, left := c.prepare(t)
 			ctx, steps := storetest.Count(t.Context())
 			_, wholeErr := runUnder[any](ctx, t, activity, arg)

@@ -6,6 +6,7 @@ import (
 	"crypto/hpke"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -42,10 +43,10 @@ type Provision struct {
 	open map[string]opened
 }
 
-// opened is an integration in use, and a hash of what it was made from.
+// opened is an integration in use, and hashes of what it was made from.
 type opened struct {
 	integrations.Integration
-	from [sha256.Size]byte
+	from, secret digest
 }
 
 // Held reads the slots of what is wanted.
@@ -77,7 +78,7 @@ func (p *Provision) Grant(ctx context.Context, a access.GrantArgs) (access.Grant
 				return done, err
 			}
 			if a.Generation > 0 {
-				if err := p.credential(ctx, i, account, a.Ticket.Sequence, a.Generation); err != nil {
+				if err := p.credential(ctx, i, account, a.Ticket.Sequence, a.Generation, false); err != nil {
 					return done, err
 				}
 			}
@@ -117,7 +118,7 @@ func (p *Provision) Revoke(ctx context.Context, a access.RevokeArgs) (access.Rev
 func (p *Provision) Credential(ctx context.Context, a access.CredentialArgs) error {
 	_, err := guard(ctx, failed, func(ctx context.Context) (struct{}, error) {
 		return with(ctx, p, a.Account.Integration, func(i integrations.Integration) (struct{}, error) {
-			return struct{}{}, p.credential(ctx, i, a.Account, a.Sequence, a.Generation)
+			return struct{}{}, p.credential(ctx, i, a.Account, a.Sequence, a.Generation, a.EndSessions)
 		})
 	})
 	return err
@@ -176,8 +177,21 @@ func (p *Provision) Discover(ctx context.Context, a access.DiscoverArgs) (access
 // read, or a target that does not answer, is a finding and not a failure.
 func (p *Provision) Check(ctx context.Context, integration string) (access.CheckReport, error) {
 	return guard(ctx, failed, func(ctx context.Context) (access.CheckReport, error) {
-		report, err := with(ctx, p, integration, func(i integrations.Integration) (access.CheckReport, error) { return i.Check(ctx) })
-		if err != nil && access.KindOf(err) != access.Unknown {
+		report, err := with(ctx, p, integration, func(i integrations.Integration) (access.CheckReport, error) {
+			report, err := i.Check(ctx)
+			if err == nil && slices.ContainsFunc(report.Items, func(c access.CheckItem) bool { return c.Operation == "connect" && !c.OK && !c.Optional }) {
+				// Where the secret is refused, another value of it may hold.
+				if _, refused := i.Accounts(ctx, ""); access.KindOf(refused) == access.Auth {
+					err = refused
+				}
+			}
+			return report, err
+		})
+		switch {
+		case err == nil || access.KindOf(err) == access.Unknown:
+		case len(report.Items) > 0:
+			err = nil // the report says it
+		default:
 			report.Items = append(report.Items, access.CheckItem{Operation: "connect", Name: string(access.KindOf(err)), Detail: err.Error()})
 			err = nil
 		}
@@ -187,12 +201,12 @@ func (p *Provision) Check(ctx context.Context, integration string) (access.Check
 
 // credential sets, tries, seals and hands on. The plain secret lives in this
 // function only.
-func (p *Provision) credential(ctx context.Context, i integrations.Integration, account access.Account, sequence int64, generation int) error {
+func (p *Provision) credential(ctx context.Context, i integrations.Integration, account access.Account, sequence int64, generation int, endSessions bool) error {
 	setter, ok := i.(integrations.CredentialSetter)
 	if !ok {
 		return access.Errorf(access.Unsupported, "accounts on this integration have no credential of Lapse's making")
 	}
-	c, err := setter.SetCredential(ctx, integrations.CredentialRequest{Account: account, Sequence: sequence})
+	c, err := setter.SetCredential(ctx, integrations.CredentialRequest{Account: account, Sequence: sequence, EndSessions: endSessions})
 	if err != nil {
 		return err
 	}
@@ -232,66 +246,86 @@ func settle(ctx context.Context, i integrations.Integration, account access.Acco
 }
 
 // with runs work on an integration. Where the target refuses the secret that
-// the integration was made with, the secret may have changed since: it is
-// fetched again, once.
-func with[T any](ctx context.Context, p *Provision, id string, work func(integrations.Integration) (T, error)) (T, error) {
-	var none T
+// the integration was made with, the secret may have changed since, or may be
+// changing at this moment: every value that it has is tried once.
+func with[T any](ctx context.Context, p *Provision, id string, work func(integrations.Integration) (T, error)) (result T, err error) {
 	settings, err := p.Target(ctx, id)
 	if err != nil {
-		return none, err
+		return result, err
 	}
-	i, reused, err := p.integration(ctx, id, settings)
-	if err != nil {
-		return none, fmt.Errorf("%s: %w", settings.Name, err)
-	}
-	result, err := work(i)
-	if reused && access.KindOf(err) == access.Auth {
-		p.forget(id)
-		if i, _, err = p.integration(ctx, id, settings); err == nil {
-			result, err = work(i)
+	for tried := map[digest]bool{}; ; {
+		o, made := p.integration(ctx, id, settings, tried)
+		switch {
+		case errors.Is(made, errTried):
+		case made != nil:
+			err = made
+		default:
+			if result, err = work(o.Integration); access.KindOf(err) == access.Auth {
+				tried[o.secret] = true
+				continue
+			}
 		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", settings.Name, err)
+		}
+		return result, err
 	}
-	if err != nil {
-		return result, fmt.Errorf("%s: %w", settings.Name, err)
-	}
-	return result, nil
 }
 
+type digest = [sha256.Size]byte
+
+// errTried says that every value of a secret was tried.
+var errTried = errors.New("every value of the secret was tried")
+
 // integration is made when it is first used, and again when its settings have
-// changed. Operations that are under way on the former one are cut by that, and
-// repeated by Temporal.
-func (p *Provision) integration(ctx context.Context, id string, settings config.Integration) (i integrations.Integration, reused bool, err error) {
+// changed, or its secret is one that was tried. Operations that are under way on
+// the former one are cut by that, and repeated by Temporal.
+func (p *Provision) integration(ctx context.Context, id string, settings config.Integration, tried map[digest]bool) (opened, error) {
 	from := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", settings.Kind, settings.Config, settings.Secret))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if o, ok := p.open[id]; ok {
-		if o.from == from {
-			return o.Integration, true, nil
+		if o.from == from && !tried[o.secret] {
+			return o, nil
 		}
 		delete(p.open, id)
 		go o.Close()
 	}
 	kind, ok := p.Kinds[settings.Kind]
 	if !ok {
-		return nil, false, access.Errorf(access.Unsupported, "this connector does not know the kind %s", settings.Kind)
+		return opened{}, access.Errorf(access.Unsupported, "this connector does not know the kind %s", settings.Kind)
 	}
-	cfg, err := settings.Settings(kind)
+	values, err := p.Secrets.Values(ctx, settings.Secret)
 	if err != nil {
-		return nil, false, access.Errorf(access.Invalid, "%w", err)
+		return opened{}, access.Errorf(access.Auth, "%w", err)
+	}
+	i := slices.IndexFunc(values, func(v secrets.Value) bool { return !tried[v.Digest()] })
+	if i < 0 {
+		return opened{}, errTried
 	}
 	secret := kind.Secret()
-	if err := p.Secrets.Resolve(ctx, settings.Secret, secret); err != nil {
-		return nil, false, access.Errorf(access.Auth, "%w", err)
+	if err := values[i].Decode(secret); err != nil {
+		return opened{}, access.Errorf(access.Auth, "%w", err)
 	}
-	i, err = kind.New(integrations.Target{Instance: p.Instance, ID: id, Name: settings.Name, Config: cfg, Secret: secret, Log: p.Log.With("integration", settings.Name)})
-	if err != nil {
-		return nil, false, err
+	o := opened{from: from, secret: values[i].Digest()}
+	if o.Integration, err = p.make(id, settings, secret); err != nil {
+		return opened{}, err
 	}
 	if p.open == nil {
 		p.open = map[string]opened{}
 	}
-	p.open[id] = opened{Integration: i, from: from}
-	return i, false, nil
+	p.open[id] = o
+	return o, nil
+}
+
+// make makes an integration from its settings and a secret.
+func (p *Provision) make(id string, settings config.Integration, secret any) (integrations.Integration, error) {
+	kind := p.Kinds[settings.Kind]
+	cfg, err := settings.Settings(kind)
+	if err != nil {
+		return nil, access.Errorf(access.Invalid, "%w", err)
+	}
+	return kind.New(integrations.Target{Instance: p.Instance, ID: id, Name: settings.Name, Config: cfg, Secret: secret, Log: p.Log.With("integration", settings.Name)})
 }
 
 // forget closes an integration, so that it is made anew.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +43,9 @@ func (c *Control) SweepStore(ctx context.Context, a access.SweepArgs) (access.Sw
 			return r, err
 		}
 		if err := c.sweepRequests(ctx, a.Integration, &r); err != nil {
+			return r, err
+		}
+		if err := c.sweepRotations(ctx, in, &r); err != nil {
 			return r, err
 		}
 		return r, c.logHead(ctx)
@@ -108,6 +112,32 @@ func (c *Control) sweepAccounts(ctx context.Context, integration string, r *acce
 				if err := c.Tell(ctx, workflows.TellArgs{AccountID: row.ID, Op: op}); err != nil {
 					return err
 				}
+			}
+		}
+	}
+	return nil
+}
+
+// sweepRotations tells of credentials whose change failed half way.
+func (c *Control) sweepRotations(ctx context.Context, in store.IntegrationRow, r *access.SweepReport) error {
+	secret, accounts, err := c.Store.Rotations(ctx, in.ID)
+	if err != nil {
+		return err
+	}
+	stuck := func(subject, why, remedy string) {
+		r.Findings = append(r.Findings, access.Finding{Kind: "stuck_rotation", Subject: subject, Text: why + " (" + remedy + ")"})
+	}
+	if secret.Stuck != "" {
+		stuck(in.Name, "the connector's own secret could not be changed: "+secret.Stuck, "lapse rotate "+in.Name+" --secret tries again")
+	}
+	for _, id := range slices.Sorted(maps.Keys(accounts)) {
+		if why := accounts[id].Stuck; why != "" {
+			row, err := c.Store.Account(ctx, id)
+			if err != nil {
+				return err
+			}
+			if len(row.Holds) > 0 {
+				stuck(row.Email, "the password may be one that nobody knows: "+why, "lapse rotate "+in.Name+" --person "+row.Email+" makes another")
 			}
 		}
 	}

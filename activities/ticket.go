@@ -76,8 +76,10 @@ func (c *Control) ticket(ctx context.Context, a access.TicketArgs) (done access.
 		err = c.extension(ctx, a, holds, decisions, row, j)
 	} else {
 		for i := range holds {
+			// The clock starts once the access is usable. Until that is known the
+			// end is as late as it can become, for the target's own expiry too.
 			holds[i].State = access.StateGranting
-			holds[i].EndsAt, holds[i].MaxEnd = now.Add(row.Request.Duration.Std()), now.Add(j.flow.MaxDuration.Std())
+			holds[i].EndsAt, holds[i].MaxEnd = done.Ticket.LatestStart.Add(row.Request.Duration.Std()), done.Ticket.LatestStart.Add(j.flow.MaxDuration.Std())
 		}
 		err = c.open(ctx, a, holds, &done)
 	}
@@ -89,11 +91,6 @@ func (c *Control) ticket(ctx context.Context, a access.TicketArgs) (done access.
 		if end := h.EndsAt.Add(belt); end.After(done.Ticket.End) {
 			done.Ticket.End = end
 		}
-	}
-	if a.Nonce == "" {
-		// The clock starts once the access is usable, and the target's own
-		// expiry must not come before the end that follows from that.
-		done.Ticket.End = done.Ticket.End.Add(grantWindow)
 	}
 	done.Ticket = done.Ticket.Sign(c.TicketKey)
 	return done, nil

@@ -1,9 +1,10 @@
 // Command lapse asks for access, decides on it, and runs the parts of Lapse.
 //
-// Everything but portal, worker, keys and the kinds of integrations talks to the
-// portal's API, at LAPSE_URL.
+// Everything but portal, worker, keys, certify and the kinds of integrations
+// talks to the portal's API, at LAPSE_URL.
 // A command exits with 0 only when it did what it was asked; otherwise nothing
 // is on standard output, and standard error says what is wrong and what to do.
+// Only what certify found is on standard output also when a case failed.
 package main
 
 import (
@@ -20,6 +21,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lapse-access/lapse/integrations/all"
 )
 
 func main() {
@@ -114,8 +117,8 @@ Environment:
 	}
 	add("access", a.requestCommand(), a.requestsCommand(), a.showCommand(), a.approveCommand(), a.denyCommand(), a.extendCommand(),
 		a.releaseCommand(), a.revokeCommand(), a.credentialsCommand())
-	add("setup", a.applyCommand(), a.checkCommand(), a.discoverCommand(), a.integrationsCommand(), a.resourcesCommand(), a.keysCommand())
-	add("watch", a.healthCommand(), a.sweepCommand(), a.auditCommand(), a.restoreCommand())
+	add("setup", a.applyCommand(), a.checkCommand(), a.certifyCommand(all.Kinds()), a.discoverCommand(), a.integrationsCommand(), a.resourcesCommand(), a.keysCommand())
+	add("watch", a.healthCommand(), a.sweepCommand(), a.rotateCommand(), a.auditCommand(), a.restoreCommand())
 	add("parts", a.portalCommand(), a.workerCommand())
 	root.AddCommand(a.versionCommand())
 	return root

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/portal/api"
 )
 
@@ -56,6 +57,30 @@ func (a *app) healthCommand() *cobra.Command {
 			}
 		})
 	}}
+}
+
+func (a *app) rotateCommand() *cobra.Command {
+	var in api.Rotate
+	cmd := onIntegration("rotate", "Change credentials of accounts, or the connector's own secret, now", func(cmd *cobra.Command, path string) error {
+		var out access.RotationReport
+		if err := a.client.post(cmd.Context(), path+"/rotation", in, &out); err != nil {
+			return err
+		}
+		return a.show(out, func(w io.Writer) {
+			for _, line := range []string{out.Why, out.Secret} {
+				if line != "" {
+					fmt.Fprintln(w, clean(line))
+				}
+			}
+			for _, email := range out.Asked {
+				fmt.Fprintf(w, "%s gets another credential: lapse credentials shows it to them\n", clean(email))
+			}
+		})
+	})
+	cmd.Flags().BoolVar(&in.Secret, "secret", false, "the connector's own secret instead of those of accounts")
+	cmd.Flags().StringVar(&in.Person, "person", "", "only the account of the person with this `address`")
+	cmd.Flags().BoolVar(&in.Exposed, "exposed", false, "somebody else has seen it: end open sessions too")
+	return cmd
 }
 
 func (a *app) auditCommand() *cobra.Command {

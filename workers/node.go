@@ -109,7 +109,7 @@ func (n *Node) Applied(ctx context.Context) (connectors []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		use := engine.Use{Sweep: !in.Removed || len(left) > 0, Discover: !in.Removed}
+		use := engine.Use{Sweep: !in.Removed || len(left) > 0, Discover: !in.Removed, Rotate: !in.Removed && in.CredentialRotationDays+in.SecretRotationDays > 0}
 		errs = append(errs, engine.EnsureSchedules(ctx, n.Temporal, in, use))
 		if use.Sweep {
 			connectors = append(connectors, in.Connector)

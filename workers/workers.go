@@ -40,6 +40,7 @@ func Control(c client.Client, control *activities.Control) worker.Worker {
 		workflows.ActStoreResources: control.StoreResources,
 		workflows.ActIntegration:    control.Integration,
 		workflows.ActWake:           control.Wake,
+		workflows.ActPlanRotation:   control.PlanRotation,
 	} {
 		w.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
@@ -54,6 +55,7 @@ func Workflows(w worker.WorkflowRegistry) {
 		workflows.SweepType:     workflows.Sweep,
 		workflows.DiscoveryType: workflows.Discovery,
 		workflows.CheckType:     workflows.Check,
+		workflows.RotationType:  workflows.Rotation,
 		workflows.EpochType:     workflows.Epoch,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
@@ -78,6 +80,7 @@ func Connector(c client.Client, name string, provision *activities.Provision) wo
 		workflows.ActMaintain:   provision.Maintain,
 		workflows.ActDiscover:   provision.Discover,
 		workflows.ActCheck:      provision.Check,
+		workflows.ActSecret:     provision.RotateSecret,
 	} {
 		w.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}

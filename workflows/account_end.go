@@ -183,7 +183,7 @@ func (a *account) ended(ctx workflow.Context, due []access.Hold, done access.Rev
 	}
 	a.forgetBaseline()
 	for _, h := range told {
-		text := fmt.Sprintf("%s on %s is %s for %s", h.Entitlement, a.Integration, strings.ReplaceAll(string(h.Revoke.Outcome), "_", " "), a.Account.Email)
+		text := fmt.Sprintf("%s on %s: %s for %s", h.Entitlement, a.Integration, strings.ReplaceAll(string(h.Revoke.Outcome), "_", " "), a.Account.Email)
 		a.record(access.Change{
 			Event:   a.holdEvent(h, "ended", done.At, text),
 			Holds:   []access.Hold{h},

@@ -176,22 +176,31 @@ func (a *account) move(ctx workflow.Context, op Op) error {
 	return a.tellRecorded(ctx, op)
 }
 
-// credential makes another credential for an account that holds something.
+// credential makes another credential for an account that holds something. One
+// that failed may have reached the target: it is stuck, which everybody can see,
+// until another one is made.
 func (a *account) credential(ctx workflow.Context, op Op) error {
 	if !a.Credentialed || !slices.ContainsFunc(a.holdsOf(op), func(h access.Hold) bool { return h.State == access.StateActive }) {
 		return a.refused(ctx, op, temporal.NewNonRetryableApplicationError("there is no active access that has a credential", string(access.Invalid), nil))
 	}
-	args := access.CredentialArgs{Account: a.Account, Sequence: a.sequence(), Generation: a.Generation + 1}
-	err := a.interruptible(bounded(ctx, a.Connector, "make another credential", time.Minute, priorityGrant), ActCredential, args, nil)
-	if a.superseded(err) {
+	args := access.CredentialArgs{Account: a.Account, Sequence: a.sequence(), Generation: a.Generation + 1, EndSessions: op.Why == opExposed}
+	err := a.interruptible(bounded(ctx, a.Connector, "make another credential", credentialWindow, priorityRotate), ActCredential, args, nil)
+	if errors.Is(err, errInterrupted) || a.superseded(err) {
 		return errInterrupted
 	}
+	known := &access.AccountChange{ID: a.ID(), Name: a.Account.Name, Generation: a.Generation, Wrote: a.Wrote}
 	if err != nil {
+		a.record(access.Change{Event: a.event("credential.stuck", "stuck/"+op.Nonce, workflow.Now(ctx), op.RequestID, "another credential could not be made: "+reason(err)),
+			Account: known, Rotation: &access.RotationChange{Subject: a.ID(), Stuck: reason(err)}})
 		return a.refused(ctx, op, err)
 	}
 	a.Generation++
-	a.record(access.Change{Event: a.event("account.credential", "credential/"+op.Nonce, workflow.Now(ctx), op.RequestID, "another credential was made"),
-		Account: &access.AccountChange{ID: a.ID(), Name: a.Account.Name, Generation: a.Generation, Wrote: a.Wrote}})
+	known.Generation = a.Generation
+	text := "another credential was made"
+	if op.Why != "" {
+		text += ", for reason of " + op.Why
+	}
+	a.record(access.Change{Event: a.event("account.credential", "credential/"+op.Nonce, workflow.Now(ctx), op.RequestID, text), Account: known})
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 	"pgregory.net/rapid"
 
@@ -317,4 +318,24 @@ func TestAccountProperty(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A grant that takes longer than what was asked for: the clock starts when it is
+// usable, and not before.
+func TestGrantSlowerThanItsAccess(t *testing.T) {
+	w := newWorld()
+	begun := w.env.Now()
+	w.fault = func(name string) error {
+		if name == workflows.ActGrant && w.env.Now().Sub(begun) < 2*time.Minute {
+			return temporal.NewApplicationError("the target is slow", string(access.Retry))
+		}
+		return nil
+	}
+	w.know("h1", "r1", "read_only", 30*time.Second)
+	w.op(0, workflows.UpdateHold, "o1", "r1", "h1")
+	w.runAccount(t)
+	require.Equal(t, 1, w.count("granted"))
+	require.Equal(t, 1, w.count("ended"))
+	h := w.holds["h1"]
+	require.Equal(t, 30*time.Second, h.EndsAt.Sub(h.StartsAt), "it has all of its time")
 }

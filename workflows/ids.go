@@ -27,6 +27,7 @@ const (
 	SweepType     = "Sweep"
 	DiscoveryType = "Discovery"
 	CheckType     = "Check"
+	RotationType  = "Rotation"
 	EpochType     = "Epoch"
 )
 
@@ -47,6 +48,10 @@ func DiscoveryID(integration string) string { return "discover/" + integration }
 
 // CheckID is the workflow id of an integration's check.
 func CheckID(integration string) string { return "check/" + integration }
+
+// RotationID is the workflow id of an integration's rotation, and of its
+// schedule.
+func RotationID(integration string) string { return "rotate/" + integration }
 
 // EpochID is the workflow whose memo keeps Temporal's half of the epoch.
 const EpochID = "epoch"
@@ -92,6 +97,7 @@ const (
 	ActStoreResources = "StoreResources"
 	ActIntegration    = "Integration"
 	ActWake           = "Wake"
+	ActPlanRotation   = "PlanRotation"
 
 	ActHeld       = "Held"
 	ActGrant      = "Grant"
@@ -102,6 +108,7 @@ const (
 	ActMaintain   = "Maintain"
 	ActDiscover   = "Discover"
 	ActCheck      = "Check"
+	ActSecret     = "RotateSecret"
 )
 
 // Search attributes. They are never encrypted and hold opaque ids and states

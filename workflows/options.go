@@ -12,6 +12,7 @@ import (
 const (
 	priorityRevoke   = 1
 	priorityGrant    = 2
+	priorityRotate   = 3
 	prioritySweep    = 4
 	priorityDiscover = 5
 )
@@ -58,6 +59,12 @@ func bounded(ctx workflow.Context, queue, summary string, whole time.Duration, p
 		Priority:               temporal.Priority{PriorityKey: priority},
 	})
 }
+
+// credentialWindow is how long a new credential may take before it is stuck.
+const credentialWindow = 5 * time.Minute
+
+// opExposed is why a credential is changed that somebody else has seen.
+const opExposed = "exposure"
 
 // grantWindow is how long a grant may take before it is given up and undone.
 const grantWindow = 10 * time.Minute

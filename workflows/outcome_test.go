@@ -29,7 +29,7 @@ func TestGrantOutcomes(t *testing.T) {
 		{"an invitation that nobody took", func(e access.Entry) []access.Entry {
 			e.Outcome = access.Pending
 			return []access.Entry{e}
-		}, 61 * time.Minute, access.StateEnded},
+		}, 71 * time.Minute, access.StateEnded},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld()

@@ -32,6 +32,8 @@ type world struct {
 	length  map[string]time.Duration
 	target  map[access.Entitlement]bool
 	account bool // there is an account on the target
+	ended   bool // its sessions were, with a new credential
+	stuck   string
 	last    int64
 	events  []access.Event
 	told    []workflows.HoldsTold
@@ -146,7 +148,7 @@ func (w *world) ticket(_ context.Context, a access.TicketArgs) (d access.TicketD
 			}
 			d.Duration = access.Duration(w.length[id])
 			if a.Nonce == "" {
-				h.State, h.EndsAt = access.StateGranting, now.Add(w.length[id])
+				h.State, h.EndsAt = access.StateGranting, d.Ticket.LatestStart.Add(w.length[id])
 				d.Holds = append(d.Holds, *h)
 			} else {
 				moved := *h
@@ -175,6 +177,9 @@ func (w *world) record(_ context.Context, changes []access.Change) error {
 					h.Entitlement = old.Entitlement
 					w.holds[h.ID] = &h
 				}
+			}
+			if c.Rotation != nil {
+				w.stuck = c.Rotation.Stuck
 			}
 			if a := c.Account; a != nil {
 				w.row.Generation, w.row.CleanupAt, w.row.Account.Name = max(w.row.Generation, a.Generation), a.CleanupAt, a.Name
@@ -255,7 +260,10 @@ func (w *world) delete(_ context.Context, a access.DeleteArgs) (d access.DeleteD
 }
 
 func (w *world) credential(_ context.Context, a access.CredentialArgs) error {
-	return w.do(workflows.ActCredential, func() error { return w.newer(a.Sequence) })
+	return w.do(workflows.ActCredential, func() error {
+		w.ended = w.ended || a.EndSessions
+		return w.newer(a.Sequence)
+	})
 }
 
 func (w *world) loadRequest(_ context.Context, id string) (b access.RequestBrief, err error) {
@@ -303,6 +311,12 @@ func (w *world) op(at time.Duration, kind, id, request string, holds ...string) 
 		w.first = append(w.first, op)
 		return
 	}
+	w.opWith(at, op)
+}
+
+// opWith is op for one that is put together by the test.
+func (w *world) opWith(at time.Duration, op workflows.Op) {
+	kind, id := op.Kind, op.ID
 	w.env.RegisterDelayedCallback(func() {
 		w.env.UpdateWorkflow(kind, id, &testsuite.TestUpdateCallback{OnReject: func(err error) { panic(err) }, OnAccept: func() { w.taken[id] = true }, OnComplete: func(any, error) {}}, op)
 	}, at)

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
@@ -55,6 +57,8 @@ type Integration struct {
 	Discover               Discover              `json:"discover,omitzero" doc:"what is read into the catalog, and how often"`
 	Tags                   []TagRule             `json:"tags,omitempty" doc:"tags of resources, beside those that the system itself knows"`
 	CredentialRotationDays access.Days           `json:"credential_rotation_days,omitempty" doc:"credentials of accounts are changed after this many days; 0 is never" example:"30" minimum:"0" maximum:"3650"`
+	SecretRotationDays     access.Days           `json:"secret_rotation_days,omitempty" doc:"the secret of the connector's own account is changed after this many days, where the kind and its store can; 0 is never" example:"90" minimum:"0" maximum:"3650"`
+	Rotation               Rotation              `json:"rotation,omitzero" doc:"when credentials and secrets are changed"`
 	UserCleanupDays        access.Days           `json:"user_cleanup_days" doc:"an account is deleted this many days after its last access ended" default:"7" minimum:"0" maximum:"3650"`
 	CustomAccessDetails    string                `json:"custom_access_details,omitempty" doc:"text shown to people beside their credentials, at most 400 characters" example:"Use the read replica for long queries." maxLength:"400"`
 	IntegrationOwner       *access.Owner         `json:"integration_owner,omitempty" doc:"people who own the integration"`
@@ -65,6 +69,30 @@ type Integration struct {
 type Discover struct {
 	Types []string        `json:"types,omitempty" doc:"types of resources; all that the kind has when left out" example:"schema" minLength:"1"`
 	Every access.Duration `json:"every" doc:"time between two readings" default:"1h" minimum:"1m" maximum:"8760h"`
+}
+
+// Rotation says when credentials and secrets are changed.
+type Rotation struct {
+	Window   string          `json:"window,omitempty" doc:"hours in which they are changed, as HH:MM-HH:MM, over midnight too; at any time when left out" example:"22:00-05:30" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$"`
+	TimeZone string          `json:"time_zone" doc:"time zone of the window, by its name in the IANA database" default:"UTC" example:"Europe/Madrid"`
+	Jitter   access.Duration `json:"jitter" doc:"a rotation begins up to so much later than it could, so that not all begin at once" default:"5m" minimum:"0s" maximum:"24h"`
+}
+
+// Open reports whether a moment is in the window.
+func (r Rotation) Open(at time.Time) bool {
+	from, to, windowed := strings.Cut(r.Window, "-")
+	if !windowed || from == to {
+		return true
+	}
+	zone, err := time.LoadLocation(r.TimeZone)
+	if err != nil {
+		return false // applying it finds that
+	}
+	now := at.In(zone).Format("15:04")
+	if from < to {
+		return from <= now && now < to
+	}
+	return now >= from || now < to
 }
 
 // TagRule sets tags on the resources that match a pattern.

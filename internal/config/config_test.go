@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -43,7 +44,7 @@ func kinds() integrations.Registry {
 	}
 	return integrations.NewRegistry(
 		integrations.Kind{
-			Name:   "postgresql",
+			Name: "postgresql", Title: "PostgreSQL", Credentials: true, RotatesSecret: true,
 			Config: func() any { return new(database) },
 			ResourceTypes: []integrations.ResourceType{
 				{Name: "database", Path: []string{"DATABASE"}, Permissions: permissions("read_only", "read_write", "admin")},
@@ -52,7 +53,7 @@ func kinds() integrations.Registry {
 			},
 		},
 		integrations.Kind{
-			Name:          "grafana",
+			Name: "grafana", Title: "Grafana",
 			Config:        func() any { return new(board) },
 			ResourceTypes: []integrations.ResourceType{{Name: "organization", Path: []string{"NAME"}, Permissions: permissions("viewer")}},
 		},
@@ -302,8 +303,7 @@ func TestEmptyFile(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	src := strings.NewReplacer("values: [analytics]", "values: [analytcs]", "integration_owner: {attribute: group, values: [dba]}", "integration_owner: {attribute: group, values: [dba, dbas]}").Replace(string(sample(t)))
 	_, warnings, err := config.Parse("lapse.yaml", []byte(src), kinds())
-	const want = `lapse.yaml:32:31: integrations[0].credential_rotation_days: is kept, and nothing is rotated yet
-lapse.yaml:37:57: integrations[0].integration_owner.values[1]: nobody among people has attribute "group" with "dbas"
+	const want = `lapse.yaml:37:57: integrations[0].integration_owner.values[1]: nobody among people has attribute "group" with "dbas"
 lapse.yaml:43:17: access_flows[0].requesters: nobody among people may request by this flow
 lapse.yaml:47:86: access_flows[0].approval.remind_after: is kept, and nobody is reminded yet`
 	if err != nil {
@@ -311,6 +311,51 @@ lapse.yaml:47:86: access_flows[0].approval.remind_after: is kept, and nobody is 
 	}
 	if diff := cmp.Diff(want, warnings.Error()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What cannot be changed is said when the file is applied, not when it is due.
+func TestRotationThatCannotBe(t *testing.T) {
+	const days = "credential_rotation_days: 30"
+	for name, c := range map[string]struct{ put, want string }{
+		"a store that Lapse cannot write": {days + "\n    secret_rotation_days: 90",
+			"integrations[0].secret_rotation_days: Lapse cannot write to the store env (keep the secret in a file (store: file), or leave this out)"},
+		"a time zone that is none": {days + "\n    rotation: {window: 01:00-05:00, time_zone: Middle/Earth}",
+			"integrations[0].rotation.time_zone: there is no time zone \"Middle/Earth\" (write a name of the IANA database, such as Europe/Madrid)"},
+		"a window that is none": {days + "\n    rotation: {window: at night}", "integrations[0].rotation.window: must match"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := config.Parse("lapse.yaml", []byte(strings.Replace(string(sample(t)), days, c.put, 1)), kinds())
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestRotationWindow(t *testing.T) {
+	for _, c := range []struct {
+		window, zone, at string
+		open             bool
+	}{
+		{"", "UTC", "12:00", true},
+		{"01:00-05:30", "UTC", "00:59", false},
+		{"01:00-05:30", "UTC", "01:00", true},
+		{"01:00-05:30", "UTC", "05:29", true},
+		{"01:00-05:30", "UTC", "05:30", false},
+		{"22:00-04:00", "UTC", "23:59", true},
+		{"22:00-04:00", "UTC", "03:59", true},
+		{"22:00-04:00", "UTC", "12:00", false},
+		{"01:00-05:00", "Asia/Tokyo", "16:30", true}, // 01:30 there
+		{"01:00-05:00", "Asia/Tokyo", "01:30", false},
+	} {
+		at, err := time.Parse("15:04", c.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := (config.Rotation{Window: c.window, TimeZone: c.zone}); r.Open(at.AddDate(2026, 5, 0)) != c.open {
+			t.Errorf("%s in %s at %s UTC is open: %t", c.window, c.zone, c.at, !c.open)
+		}
 	}
 }
 

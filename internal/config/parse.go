@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+	_ "time/tzdata" // a machine may have no time zones of its own
 
 	"go.yaml.in/yaml/v4"
 
@@ -161,10 +163,29 @@ func (c *checker) integrations() {
 		if key := in.Secret.Key; in.Secret.Store == "env" && key != "" && !variable.MatchString(key) {
 			c.fault(at.at("secret", "key"), "write the name of the variable here and the secret into the variable", "is not the name of an environment variable")
 		}
-		if in.CredentialRotationDays > 0 {
-			c.warn(at.at("credential_rotation_days"), "", "is kept, and nothing is rotated yet")
-		}
+		c.rotation(at, *in)
 		c.owners(at, *in)
+	}
+}
+
+// rotation finds what is to be changed and cannot be.
+func (c *checker) rotation(at place, in Integration) {
+	if _, err := time.LoadLocation(in.Rotation.TimeZone); err != nil {
+		c.fault(at.at("rotation", "time_zone"), "write a name of the IANA database, such as Europe/Madrid", "there is no time zone %q", in.Rotation.TimeZone)
+	}
+	kind, ok := c.kinds[in.Kind]
+	if !ok {
+		return
+	}
+	if in.CredentialRotationDays > 0 && !kind.Credentials {
+		c.warn(at.at("credential_rotation_days"), "", "does nothing: Lapse makes no credentials on %s", kind.Title)
+	}
+	switch {
+	case in.SecretRotationDays == 0:
+	case !kind.RotatesSecret:
+		c.fault(at.at("secret_rotation_days"), "leave it out, and change the secret by hand", "%s does not let a connector change its own secret", kind.Title)
+	case in.Secret.Store != "file":
+		c.fault(at.at("secret_rotation_days"), "keep the secret in a file (store: file), or leave this out", "Lapse cannot write to the store %s", in.Secret.Store)
 	}
 }
 

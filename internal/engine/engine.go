@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -87,28 +88,42 @@ func EnsureSearchAttributes(ctx context.Context, c client.Client, namespace stri
 const sweepEvery = 5 * time.Minute
 
 // Use says which schedules an integration is to have.
-type Use struct{ Sweep, Discover bool }
+type Use struct{ Sweep, Discover, Rotate bool }
 
 // EnsureSchedules makes the schedules of an integration what they should be,
 // and removes those that it is not to have. An operator's pause is kept.
 func EnsureSchedules(ctx context.Context, c client.Client, in store.IntegrationRow, use Use) error {
-	sweep, discover := schedules(in)
-	return errors.Join(ensure(ctx, c, sweep, use.Sweep), ensure(ctx, c, discover, use.Discover))
+	sweep, discover, rotate := schedules(in)
+	return errors.Join(ensure(ctx, c, sweep, use.Sweep), ensure(ctx, c, discover, use.Discover), ensure(ctx, c, rotate, use.Rotate))
 }
 
-func schedules(in store.IntegrationRow) (sweep, discover client.ScheduleOptions) {
-	schedule := func(id, workflow string, arg any, every, catchUp time.Duration) client.ScheduleOptions {
+// rotateEvery is how often it is looked what is due, so that it is a little
+// late at most: a tenth of the shortest time between two changes, within bounds.
+func rotateEvery(in store.IntegrationRow) time.Duration {
+	shortest := time.Duration(math.MaxInt64)
+	for _, days := range []access.Days{in.CredentialRotationDays, in.SecretRotationDays} {
+		if days > 0 {
+			shortest = min(shortest, days.Std())
+		}
+	}
+	return min(max(shortest/10, 10*time.Second), 15*time.Minute).Round(time.Second)
+}
+
+func schedules(in store.IntegrationRow) (sweep, discover, rotate client.ScheduleOptions) {
+	schedule := func(id, workflow string, arg any, every, jitter, catchUp time.Duration) client.ScheduleOptions {
 		return client.ScheduleOptions{
 			ID:            id,
-			Spec:          client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: every}}, Jitter: every / 10},
+			Spec:          client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: every}}, Jitter: jitter},
 			Overlap:       enumspb.SCHEDULE_OVERLAP_POLICY_SKIP,
 			CatchupWindow: catchUp,
 			Action: &client.ScheduleWorkflowAction{ID: id, Workflow: workflow, Args: []any{arg}, TaskQueue: workflows.Queue, StaticSummary: in.Name,
 				TypedSearchAttributes: temporal.NewSearchAttributes(workflows.AttrIntegration.ValueSet([]string{in.ID}))},
 		}
 	}
-	return schedule(workflows.SweepID(in.ID), workflows.SweepType, access.SweepArgs{Integration: in.ID}, sweepEvery, sweepEvery),
-		schedule(workflows.DiscoveryID(in.ID), workflows.DiscoveryType, workflows.DiscoveryInput{Integration: in.ID}, in.Discover.Every.Std(), 10*time.Minute)
+	every := in.Discover.Every.Std()
+	return schedule(workflows.SweepID(in.ID), workflows.SweepType, access.SweepArgs{Integration: in.ID}, sweepEvery, sweepEvery/10, sweepEvery),
+		schedule(workflows.DiscoveryID(in.ID), workflows.DiscoveryType, workflows.DiscoveryInput{Integration: in.ID}, every, every/10, 10*time.Minute),
+		schedule(workflows.RotationID(in.ID), workflows.RotationType, access.RotationArgs{Integration: in.ID}, rotateEvery(in), in.Rotation.Jitter.Std(), 10*time.Minute)
 }
 
 func ensure(ctx context.Context, c client.Client, want client.ScheduleOptions, use bool) error {
@@ -147,6 +162,12 @@ func StartDiscovery(ctx context.Context, c client.Client, integration string) (c
 // StartCheck begins a check.
 func StartCheck(ctx context.Context, c client.Client, integration string) (client.WorkflowRun, error) {
 	return c.ExecuteWorkflow(ctx, now(workflows.CheckID(integration), integration), workflows.CheckType, integration)
+}
+
+// StartRotation begins a rotation of what is named, beside the one that comes by
+// schedule.
+func StartRotation(ctx context.Context, c client.Client, a access.RotationArgs) (client.WorkflowRun, error) {
+	return c.ExecuteWorkflow(ctx, now(workflows.RotationID(a.Integration)+"/"+access.NewID("now"), a.Integration), workflows.RotationType, a)
 }
 
 func now(id, integration string) client.StartWorkflowOptions {

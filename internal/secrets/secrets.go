@@ -6,6 +6,7 @@ package secrets
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -37,17 +38,39 @@ func New(dir string) *Resolver { return &Resolver{dir: dir} }
 // Resolve fetches a secret and decodes it strictly into the struct that into
 // points to.
 func (r *Resolver) Resolve(ctx context.Context, ref Ref, into any) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("secret %s: %w", ref, err)
-	}
-	value, err := r.fetch(ref)
+	v, err := r.value(ctx, ref)
 	if err != nil {
-		return fmt.Errorf("secret %s: %w", ref, err)
+		return err
 	}
-	if faults := spec.DecodeJSON(value, "", into); len(faults) > 0 {
-		return fmt.Errorf("secret %s: %w", ref, faults)
+	return v.Decode(into)
+}
+
+// Value is what a secret holds.
+type Value struct {
+	ref  Ref
+	text []byte
+}
+
+// Decode decodes it strictly into the struct that into points to.
+func (v Value) Decode(into any) error {
+	if faults := spec.DecodeJSON(v.text, "", into); len(faults) > 0 {
+		return fmt.Errorf("secret %s: %w", v.ref, faults)
 	}
 	return nil
+}
+
+// Digest tells values apart.
+func (v Value) Digest() [sha256.Size]byte { return sha256.Sum256(v.text) }
+
+func (r *Resolver) value(ctx context.Context, ref Ref) (v Value, err error) {
+	if err = ctx.Err(); err == nil {
+		v.text, err = r.fetch(ref)
+	}
+	if err != nil {
+		return v, fmt.Errorf("secret %s: %w", ref, err)
+	}
+	v.ref = ref
+	return v, nil
 }
 
 func (r *Resolver) fetch(ref Ref) ([]byte, error) {
@@ -59,13 +82,17 @@ func (r *Resolver) fetch(ref Ref) ([]byte, error) {
 		}
 		return []byte(value), nil
 	case "file":
-		path := ref.Key
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(r.dir, path)
-		}
-		return readPrivate(path)
+		return readPrivate(r.path(ref))
 	}
 	return nil, errors.New("there is no such store (known are env and file)")
+}
+
+// path is that of a secret's file.
+func (r *Resolver) path(ref Ref) string {
+	if filepath.IsAbs(ref.Key) {
+		return ref.Key
+	}
+	return filepath.Join(r.dir, ref.Key)
 }
 
 // maxSize is far more than any admin secret needs.

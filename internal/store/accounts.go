@@ -210,7 +210,10 @@ func (s *Store) PutCredential(ctx context.Context, accountID string, generation 
 			on conflict (account_id) do update set generation = excluded.generation, ciphertext = excluded.ciphertext, dropped = false
 			where excluded.generation > credentials.generation or (excluded.generation = credentials.generation and not credentials.dropped)`,
 			accountID, generation, ciphertext)
-		return err
+		if err != nil {
+			return err
+		}
+		return s.rotated(ctx, tx, accountID)
 	})
 }
 

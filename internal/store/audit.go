@@ -115,9 +115,10 @@ func (s *Store) Events(ctx context.Context, f EventFilter) ([]EventRow, error) {
 	if f.AccountID != "" {
 		w.and(`account_id = ?`, f.AccountID)
 	}
-	return all(ctx, s.readers, scanEvent, `select seq, key, kind, at, actor, request_id, hold_id, account_id, integration, text, coalesce(data, ''), hash
-		from events where true`+w.sql+fmt.Sprintf(` order by seq limit %d`, pageSize(f.Limit)), w.args...)
+	return all(ctx, s.readers, scanEvent, selectEvent+` where true`+w.sql+fmt.Sprintf(` order by seq limit %d`, pageSize(f.Limit)), w.args...)
 }
+
+const selectEvent = `select seq, key, kind, at, actor, request_id, hold_id, account_id, integration, text, coalesce(data, ''), hash from events`
 
 func scanEvent(row scanner) (e EventRow, err error) {
 	var data string

@@ -30,7 +30,7 @@ func (s *Store) Record(ctx context.Context, changes []access.Change) error {
 			if !fresh {
 				continue
 			}
-			if err := apply(ctx, tx, c); err != nil {
+			if err := s.apply(ctx, tx, c); err != nil {
 				return fmt.Errorf("recording %s: %w", c.Event.Key, err)
 			}
 		}
@@ -38,9 +38,12 @@ func (s *Store) Record(ctx context.Context, changes []access.Change) error {
 	})
 }
 
-func apply(ctx context.Context, tx *sql.Tx, c access.Change) error {
+func (s *Store) apply(ctx context.Context, tx *sql.Tx, c access.Change) error {
 	if r := c.Request; r != nil {
 		_, err := tx.ExecContext(ctx, `update requests set state = $1, why = $2 where id = $3 and state not in `+finalStates, r.State, r.Why, r.ID)
+		if err == nil {
+			err = settle(ctx, tx, r.ID)
+		}
 		if err != nil {
 			return err
 		}
@@ -54,6 +57,11 @@ func apply(ctx context.Context, tx *sql.Tx, c access.Change) error {
 			if err := updateHold(ctx, tx, merge(old[0], h)); err != nil {
 				return err
 			}
+		}
+	}
+	if c.Rotation != nil {
+		if err := s.applyRotation(ctx, tx, *c.Rotation); err != nil {
+			return err
 		}
 	}
 	if c.Account != nil {
@@ -90,7 +98,10 @@ func updateHold(ctx context.Context, tx *sql.Tx, h access.Hold) error {
 	_, err := tx.ExecContext(ctx, `update holds set state = $1, opened = opened or $2, starts_at = $3, ends_at = $4, max_end = $5,
 		error = $6, grant_evidence = $7, revoke_evidence = $8 where id = $9`,
 		h.State, h.State.Open(), asTime{&h.StartsAt}, asTime{&h.EndsAt}, asTime{&h.MaxEnd}, h.Error, asJSON{h.Grant}, asJSON{h.Revoke}, h.ID)
-	return err
+	if err != nil {
+		return err
+	}
+	return settle(ctx, tx, h.RequestID)
 }
 
 // openHoldOf finds the open holds of the account $1.

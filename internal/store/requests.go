@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/lapse-access/lapse/access"
@@ -64,7 +63,7 @@ func (s *Store) CreateRequest(ctx context.Context, r access.Request, e access.Ev
 				return err
 			}
 		}
-		return nil
+		return indexDeciders(ctx, tx, r)
 	})
 }
 
@@ -103,8 +102,12 @@ type RequestFilter struct {
 	Integration string // id
 	// State is the state of the whole as people see it now.
 	State access.State
-	After string // id of the last request of the page before
-	Limit int    // 100 when 0, at most 1000
+	Phase Phase
+	// Decider selects those that wait for a decision and that this person may
+	// be able to decide on: all of them, and perhaps some more.
+	Decider *access.Person
+	After   string // id of the last request of the page before
+	Limit   int    // 100 when 0, at most 1000
 }
 
 // Requests lists requests, newest first.
@@ -145,13 +148,21 @@ func (s *Store) requestPage(ctx context.Context, f RequestFilter) (page []Reques
 	if f.After != "" {
 		w.and(`(created_at, id) < (select created_at, id from requests where id = ?)`, f.After)
 	}
-	switch {
-	case f.State.Open():
-		w.sql += ` and id in (select request_id from holds where state in ('granting', 'active', 'ending', 'overdue'))`
-	case f.State == access.StatePending:
-		w.sql += ` and state in ('pending', 'approved')`
-	case f.State == access.StateDenied || f.State == access.StateExpired:
-		w.and(`state = ?`, f.State)
+	if f.Phase == "" && f.State != "" {
+		f.Phase = phaseOf(f.State)
+	}
+	if f.Phase != "" {
+		w.and(`phase = ?`, f.Phase)
+	}
+	if f.Decider != nil {
+		keys := decidesAs(*f.Decider)
+		found := `select distinct created_at, request_id from deciders where decider in (` + marks(len(w.args)+1, len(keys)) + `)`
+		w.args = append(w.args, keys...)
+		if f.After != "" {
+			w.args = append(w.args, f.After)
+			found += ` and (created_at, request_id) < (select created_at, id from requests where id = ` + marks(len(w.args), 1) + `)`
+		}
+		w.sql += ` and id in (select request_id from (` + found + fmt.Sprintf(` order by created_at desc, request_id desc limit %d) as found)`, f.Limit)
 	}
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		page, err = all(ctx, tx, scanRequest, selectRequest+` where true`+w.sql+
@@ -160,12 +171,12 @@ func (s *Store) requestPage(ctx context.Context, f RequestFilter) (page []Reques
 			return err
 		}
 		byID := map[string]*RequestRow{}
-		ids, marks := make([]any, len(page)), make([]string, len(page))
+		ids := make([]any, len(page))
 		for i := range page {
 			byID[page[i].ID] = &page[i]
-			ids[i], marks[i] = page[i].ID, fmt.Sprintf("$%d", i+1)
+			ids[i] = page[i].ID
 		}
-		found, err := holds(ctx, tx, `request_id in (`+strings.Join(marks, ", ")+`)`, ids...)
+		found, err := holds(ctx, tx, `request_id in (`+marks(1, len(ids))+`)`, ids...)
 		for _, h := range found {
 			byID[h.RequestID].Holds = append(byID[h.RequestID].Holds, h)
 		}

@@ -93,7 +93,7 @@ func open(ctx context.Context, path string) (_ *Store, err error) {
 	if err := s.mintInstance(ctx); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, s.indexPending(ctx)
 }
 
 // createFile makes a file that others may not read; SQLite gives the files that

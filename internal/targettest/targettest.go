@@ -58,7 +58,7 @@ func (t *Target) Kind() integrations.Kind {
 		Name: KindName, Title: "Memory", Doc: "Access is a set in memory.",
 		Config: func() any { return new(struct{}) }, Secret: func() any { return new(Secret) },
 		ResourceTypes: []integrations.ResourceType{{Name: "schema", Path: []string{"DATABASE", "SCHEMA"}, Doc: "a schema"}},
-		Credentials:   true,
+		Credentials:   true, RotatesSecret: true,
 		New: func(to integrations.Target) (integrations.Integration, error) {
 			return &integration{Target: t, id: to.ID, token: to.Secret.(*Secret).Token}, nil
 		},
@@ -175,6 +175,10 @@ func (i *integration) Check(ctx context.Context) (r access.CheckReport, err erro
 		r = access.CheckReport{Server: "memory 1", Items: []access.CheckItem{{Operation: "connect", Name: "token", OK: true}}}
 		return nil
 	})
+	if access.KindOf(err) == access.Auth {
+		// As the contract says: a report, and no error.
+		r.Items, err = []access.CheckItem{{Operation: "connect", Name: "auth", Detail: err.Error()}}, nil
+	}
 	return r, err
 }
 
@@ -282,6 +286,17 @@ func (i *integration) SetCredential(ctx context.Context, req integrations.Creden
 		return nil
 	})
 	return c, err
+}
+
+func (i *integration) NextSecret() (any, error) {
+	return &Secret{Token: i.token + "+"}, nil
+}
+
+func (i *integration) RotateSecret(ctx context.Context, next any) error {
+	return i.do(ctx, "RotateSecret", "", func() error {
+		i.Token = next.(*Secret).Token.Reveal()
+		return nil
+	})
 }
 
 func (i *integration) DeleteAccount(ctx context.Context, req integrations.DeleteRequest) (res integrations.DeleteResult, err error) {

@@ -202,6 +202,13 @@ type Sweep struct {
 	Findings    []access.Finding `json:"findings"`
 }
 
+// Rotate says what to change now, due or not.
+type Rotate struct {
+	Secret  bool   `json:"secret,omitempty" doc:"the connector's own secret, and no account"`
+	Person  string `json:"person,omitempty" doc:"e-mail address of the one person whose credential is changed; everybody's when left out"`
+	Exposed bool   `json:"exposed,omitempty" doc:"true when somebody else has seen it: open sessions end too"`
+}
+
 // Audit is what a walk over the audit trail found.
 type Audit struct {
 	OK     bool         `json:"ok"`
