@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -64,8 +65,11 @@ func TestCrossSite(t *testing.T) {
 func TestNoSignInWithoutDev(t *testing.T) {
 	r := configured(t, func(o *Options) { o.Dev = false })
 	r.refused(http.StatusUnauthorized, bo, "GET", "/requests", nil, "OIDC", "lapse-dev")
-	if status, _ := r.call("", "GET", "/dev/sign-in?as="+bo, nil); status != http.StatusNotFound {
-		t.Errorf("dev sign-in: status %d", status)
+	if res := r.send("POST", "/sign-in", "", url.Values{"as": {bo}}); res.status != http.StatusUnauthorized || len(res.cookies) > 0 {
+		t.Errorf("sign-in: status %d", res.status)
+	}
+	if res := r.send("GET", "/sign-in", "", nil); strings.Contains(res.body, bo) {
+		t.Error("the sign-in names people")
 	}
 	if status, _ := r.call(bo, "POST", "/codec/decode", "{}"); status != http.StatusUnauthorized {
 		t.Errorf("codec: status %d", status)
@@ -91,9 +95,9 @@ func TestToken(t *testing.T) {
 			t.Errorf("%q: status %d, want %d: %s", auth, got, status, answer)
 		}
 	}
-	for query, status := range map[string]int{"as=" + bo: 401, "as=" + bo + "&token=x": 401, "as=" + bo + "&token=t0ken": 303} {
-		if got, answer := r.call("", "GET", "/dev/sign-in?"+query, nil); got != status {
-			t.Errorf("sign-in with %s: status %d, want %d: %s", query, got, status, answer)
+	for token, status := range map[string]int{"": 401, "x": 401, "t0ken": 303} {
+		if res := r.send("POST", "/sign-in", "", url.Values{"as": {bo}, "token": {token}}); res.status != status || strings.Contains(res.body, "t0ken") {
+			t.Errorf("sign-in with %q: status %d, want %d", token, res.status, status)
 		}
 	}
 }
@@ -112,23 +116,23 @@ func TestListenOnLoopbackOnly(t *testing.T) {
 	stop()
 }
 
-// cookie signs somebody in for the codec endpoint.
+// cookie signs somebody in.
 func (r *rig) cookie(as string) string {
 	r.Helper()
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	res, err := client.Get(r.server.URL + "/dev/sign-in?as=" + url.QueryEscape(as))
-	if err != nil {
-		r.Fatal(err)
+	res := r.send("POST", "/sign-in", "", url.Values{"as": {as}})
+	if res.status != http.StatusSeeOther || res.header.Get("Location") != "/" {
+		r.Fatalf("sign-in as %s: status %d to %q: %s", as, res.status, res.header.Get("Location"), res.body)
 	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "http://127.0.0.1:8233" {
-		r.Fatalf("sign-in: %s to %s", res.Status, res.Header.Get("Location"))
+	for _, c := range res.cookies {
+		if c.Name == sessionCookie {
+			if !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" {
+				r.Errorf("cookie: %+v", c)
+			}
+			return c.Name + "=" + c.Value
+		}
 	}
-	c := res.Cookies()[0]
-	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/codec" {
-		r.Errorf("cookie: %+v", c)
-	}
-	return c.Name + "=" + c.Value
+	r.Fatal("no session")
+	return ""
 }
 
 func TestCodec(t *testing.T) {
@@ -142,7 +146,6 @@ func TestCodec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const ui, local = "http://127.0.0.1:8233", "http://localhost:8233"
 	for _, tc := range []struct {
 		name    string
 		as      string
@@ -150,14 +153,14 @@ func TestCodec(t *testing.T) {
 		status  int
 	}{
 		{"command line", bo, nil, 200},
-		{"web UI", "", []string{"Origin", ui, "Cookie", r.cookie(bo)}, 200},
-		{"web UI under its other name", "", []string{"Origin", local, "Cookie", r.cookie(bo)}, 200},
-		{"no administrator", "", []string{"Origin", ui, "Cookie", r.cookie(cy)}, 403},
+		{"web UI", "", []string{"Sec-Fetch-Site", "same-origin", "Cookie", r.cookie(bo)}, 200},
+		{"no administrator", "", []string{"Sec-Fetch-Site", "same-origin", "Cookie", r.cookie(cy)}, 403},
 		{"no administrator by header", cy, nil, 403},
-		{"not signed in", "", []string{"Origin", ui}, 401},
-		{"forged cookie", "", []string{"Origin", ui, "Cookie", cookieName + "=Ym9AZXhhbXBsZS5jb20.AAAA"}, 401},
+		{"not signed in", "", []string{"Sec-Fetch-Site", "same-origin"}, 401},
+		{"forged cookie", "", []string{"Cookie", sessionCookie + "=Ym9AZXhhbXBsZS5jb20.AAAA"}, 401},
+		{"cookie of a note", "", []string{"Cookie", sessionCookie + "=" + r.portal.sign(noteCookie, "9999999999 "+bo)}, 401},
 		{"another origin", "", []string{"Origin", "http://evil.example.com", "Cookie", r.cookie(bo)}, 403},
-		{"another port", "", []string{"Origin", "http://127.0.0.1:9999", "Cookie", r.cookie(bo)}, 403},
+		{"another port", "", []string{"Sec-Fetch-Site", "same-site", "Origin", "http://127.0.0.1:8233", "Cookie", r.cookie(bo)}, 403},
 		{"no origin", "", []string{"Origin", "null", "Cookie", r.cookie(bo)}, 403},
 	} {
 		status, answer := r.call(tc.as, "POST", "/codec/decode", string(body), tc.headers...)
@@ -183,54 +186,50 @@ func TestCodec(t *testing.T) {
 	}
 }
 
-func TestCodecPreflight(t *testing.T) {
-	r := configured(t)
-	for origin, ok := range map[string]bool{"http://127.0.0.1:8233": true, "http://localhost:8233": true, "http://evil.example.com": false} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, r.server.URL+"/codec/decode", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Origin", origin)
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		h := res.Header
-		if allowed := h.Get("Access-Control-Allow-Origin") == origin && h.Get("Access-Control-Allow-Credentials") == "true"; allowed != ok || strings.Contains(h.Get("Access-Control-Allow-Headers"), api.HeaderAs) {
-			t.Errorf("%s: %s %v", origin, res.Status, h)
-		}
-	}
-}
-
-// The cookie of the dev identity is worth nothing at the API, nor from another
-// site, nor after a restart.
-func TestCookieIsForTheCodecOnly(t *testing.T) {
+// A session is worth nothing at the API, nor after its time, nor after a
+// restart, and no other site can make one.
+func TestSessionIsForThePagesOnly(t *testing.T) {
 	r := configured(t)
 	cookie := r.cookie(bo)
 	if status, _ := r.call("", "GET", api.Prefix+"/requests", nil, "Cookie", cookie); status != http.StatusUnauthorized {
 		t.Errorf("API: status %d", status)
 	}
-	if status, _ := r.call("", "GET", "/dev/sign-in?as="+bo, nil, "Sec-Fetch-Site", "cross-site"); status != http.StatusForbidden {
-		t.Errorf("sign-in from another site: status %d", status)
+	if res := r.send("GET", "/all", cookie, nil); res.status != http.StatusOK {
+		t.Errorf("page: status %d", res.status)
 	}
-	if status, _ := r.call("", "GET", "/dev/sign-in?as=nobody@example.com", nil); status != http.StatusForbidden {
-		t.Errorf("sign-in of a stranger: status %d", status)
+	if res := configured(t).send("GET", "/all", cookie, nil); res.status != http.StatusSeeOther {
+		t.Errorf("another process: status %d", res.status)
 	}
-	if status, _ := configured(t).call("", "POST", "/codec/decode", "{}", "Cookie", cookie); status != http.StatusUnauthorized {
-		t.Errorf("another process: status %d", status)
+	if res := r.send("POST", "/sign-in", "", url.Values{"as": {bo}}, "Sec-Fetch-Site", "cross-site"); res.status != http.StatusForbidden || len(res.cookies) > 0 {
+		t.Errorf("sign-in from another site: status %d", res.status)
+	}
+	for _, stranger := range []string{"nobody@example.com", di, ""} {
+		if res := r.send("POST", "/sign-in", "", url.Values{"as": {stranger}}); res.status < 400 || len(res.cookies) > 0 {
+			t.Errorf("sign-in as %q: status %d", stranger, res.status)
+		}
+	}
+	now := time.Now()
+	late := configured(t)
+	cookie = late.cookie(eve)
+	late.store.Now = func() time.Time { return now.Add(sessionLength + time.Minute) }
+	if res := late.send("GET", "/", cookie, nil); res.status != http.StatusSeeOther {
+		t.Errorf("after its time: status %d", res.status)
+	}
+	late.store.Now = time.Now
+	changed := strings.Replace(lapseYAML, "groups: [sales]}", "groups: [sales], disabled: true}", 1)
+	if _, err := late.portal.Apply(t.Context(), "lapse.yaml", []byte(changed)); err != nil {
+		t.Fatal(err)
+	}
+	if res := late.send("GET", "/", cookie, nil); res.status != http.StatusForbidden {
+		t.Errorf("somebody who was disabled: status %d", res.status)
 	}
 }
 
-func TestOrigins(t *testing.T) {
-	for _, ui := range []string{"127.0.0.1:8233", "http://", "%"} {
+func TestAddressOfTheUI(t *testing.T) {
+	for _, ui := range []string{"127.0.0.1:8233", "http://", "%", "http://127.0.0.1:8233/ui"} {
 		if _, err := New(Options{UI: ui, Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "want an origin") {
 			t.Errorf("%s: %v", ui, err)
 		}
-	}
-	got, err := origins("https://temporal.example.com/ui")
-	if err != nil || len(got) != 1 || got[0] != "https://temporal.example.com" {
-		t.Errorf("%v %v", got, err)
 	}
 }
 
@@ -247,17 +246,15 @@ func TestOpenAPI(t *testing.T) {
 	if !strings.HasPrefix(doc.OpenAPI, "3.1") {
 		t.Errorf("OpenAPI %s", doc.OpenAPI)
 	}
-	operations := 0
 	for path, methods := range doc.Paths {
 		for method, op := range methods {
-			operations++
 			if !strings.HasPrefix(path, api.Prefix+"/") || op["summary"] == nil || op["operationId"] == nil {
 				t.Errorf("%s %s: %v", method, path, op["operationId"])
 			}
 		}
 	}
-	if operations != 20 {
-		t.Errorf("%d operations", operations)
+	if len(doc.Paths) == 0 {
+		t.Error("no operations")
 	}
 	if !bytes.Contains([]byte(answer), []byte(`"Problem"`)) {
 		t.Error("errors are not described as Problem")

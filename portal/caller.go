@@ -19,21 +19,28 @@ type caller struct {
 	store *store.Store
 	now   time.Time
 
+	from string // where decisions come from: api or portal
+
 	version      int64 // of the configuration; 0 before the first
 	config       config.Config
 	people       []access.Person
-	integrations []store.IntegrationRow // removed ones too
-	configs      map[int64]config.Config
+	byID         map[string]access.Person
+	integrations []store.IntegrationRow  // removed ones too
+	flows        map[int64][]access.Flow // by version of the configuration
 }
 
-func (p *Portal) caller(ctx context.Context, who access.Person) (*caller, error) {
-	c := &caller{Person: who, store: p.opts.Store, now: p.opts.Store.Now(), configs: map[int64]config.Config{}}
+func (p *Portal) caller(ctx context.Context, who access.Person, from string) (*caller, error) {
+	c := &caller{Person: who, from: from, store: p.opts.Store, now: p.opts.Store.Now(), byID: map[string]access.Person{}}
 	var err error
 	if c.version, c.config, err = p.opts.Store.Config(ctx); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
+	c.flows = map[int64][]access.Flow{c.version: c.config.AccessFlows}
 	if c.people, err = p.opts.Store.People(ctx); err != nil {
 		return nil, err
+	}
+	for _, p := range c.people {
+		c.byID[p.ID] = p
 	}
 	c.integrations, err = p.opts.Store.Integrations(ctx)
 	return c, err
@@ -56,8 +63,8 @@ func (c *caller) owns(in store.IntegrationRow) bool {
 
 // email names a person by id; other words, such as lapse, stay what they are.
 func (c *caller) email(id string) string {
-	if i := slices.IndexFunc(c.people, func(p access.Person) bool { return p.ID == id }); i >= 0 {
-		return c.people[i].Email
+	if p, ok := c.byID[id]; ok {
+		return p.Email
 	}
 	return id
 }
@@ -97,66 +104,67 @@ func (c *caller) names() []string {
 	return names
 }
 
-// flow is the access flow of a request, as it was when the request was made;
-// one without approvers when it cannot be found.
-func (c *caller) flow(ctx context.Context, r access.Request) (f access.Flow, err error) {
-	cfg, ok := c.configs[r.FlowVersion]
-	if !ok {
-		if cfg, err = c.store.ConfigAt(ctx, r.FlowVersion); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return f, err
+// learn reads the access flows of requests, as they were when each was made.
+func (c *caller) learn(ctx context.Context, rows ...store.RequestRow) error {
+	var versions []int64
+	for _, r := range rows {
+		if _, known := c.flows[r.FlowVersion]; !known && !slices.Contains(versions, r.FlowVersion) {
+			versions = append(versions, r.FlowVersion)
 		}
-		c.configs[r.FlowVersion] = cfg
 	}
-	if i := slices.IndexFunc(cfg.AccessFlows, func(f access.Flow) bool { return f.Name == r.Flow }); i >= 0 {
-		f = cfg.AccessFlows[i]
+	found, err := c.store.Flows(ctx, versions)
+	for _, v := range versions {
+		c.flows[v] = found[v]
 	}
-	return f, nil
+	return err
+}
+
+// flow is the access flow of a request that was learned; one without approvers
+// when it cannot be found.
+func (c *caller) flow(r access.Request) access.Flow {
+	flows := c.flows[r.FlowVersion]
+	if i := slices.IndexFunc(flows, func(f access.Flow) bool { return f.Name == r.Flow }); i >= 0 {
+		return flows[i]
+	}
+	return access.Flow{}
 }
 
 // requester of a request.
 func (c *caller) requester(r access.Request) access.Person {
-	if i := slices.IndexFunc(c.people, func(p access.Person) bool { return p.ID == r.PersonID }); i >= 0 {
-		return c.people[i]
+	if p, ok := c.byID[r.PersonID]; ok {
+		return p
 	}
 	return access.Person{ID: r.PersonID, Disabled: true}
 }
 
 // may says why the caller's verdict on a request does not count; empty when it
 // does.
-func (c *caller) may(ctx context.Context, v access.Verdict, r access.Request) (why string, err error) {
-	f, err := c.flow(ctx, r)
-	if err != nil {
-		return "", err
-	}
-	return access.May(v, f, r.Asked, c.requester(r), c.Person, c.config.Administrators), nil
+func (c *caller) may(v access.Verdict, r access.Request) (why string) {
+	return access.May(v, c.flow(r), r.Asked, c.requester(r), c.Person, c.config.Administrators)
 }
 
 // sees reports whether a request is the caller's business: the requester's,
 // that of those who may decide, of administrators, and of the owners of the
 // integrations.
-func (c *caller) sees(ctx context.Context, r access.Request) (bool, error) {
+func (c *caller) sees(r access.Request) bool {
 	if r.PersonID == c.ID || c.administrator() {
-		return true, nil
+		return true
 	}
 	for _, id := range r.Integrations() {
 		if in, ok := c.integrationByID(id); ok && c.owns(in) {
-			return true, nil
+			return true
 		}
 	}
-	why, err := c.may(ctx, access.Approve, r)
-	return why == "", err
+	return c.may(access.Approve, r) == ""
 }
 
 // request reads one that the caller may see.
 func (c *caller) request(ctx context.Context, id string) (store.RequestRow, error) {
 	row, err := c.store.Request(ctx, id)
 	if err == nil {
-		var sees bool
-		if sees, err = c.sees(ctx, row.Request); err == nil && sees {
-			return row, nil
-		}
+		err = c.learn(ctx, row)
 	}
-	if err == nil || errors.Is(err, store.ErrNotFound) {
+	if err == nil && !c.sees(row.Request) || errors.Is(err, store.ErrNotFound) {
 		err = problem(http.StatusNotFound, "lapse requests lists those that you may see", "there is no such request, or it is not yours to see")
 	}
 	return row, err

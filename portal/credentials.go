@@ -24,6 +24,9 @@ const renewTimeout = 30 * time.Second
 // revealed is the kind of the event that a credential was shown.
 const revealed = "credential.revealed"
 
+// customDetails is what an integration's configuration adds to a credential.
+const customDetails = "custom_access_details"
+
 // takeCredential shows a sealed credential to its person, once: it is erased,
 // and the showing recorded, before it is opened.
 func (p *Portal) takeCredential(ctx context.Context, c *caller, in *decideBy[api.NewCredential]) (out api.Credential, err error) {
@@ -74,14 +77,27 @@ func (p *Portal) awaitGrant(ctx context.Context, c *caller, row store.RequestRow
 	return row, err
 }
 
-// credentialed finds the account of a request whose credential is meant.
-func (p *Portal) credentialed(c *caller, row store.RequestRow, integration string) (account access.Account, err error) {
+// active are the accounts by which a request has access now, by the names of
+// their integrations.
+func (c *caller) active(row store.RequestRow) map[string]access.Account {
 	byName := map[string]access.Account{}
 	for _, h := range row.Holds {
 		if h.StateAt(c.now) == access.StateActive {
 			byName[c.integrationName(h.Entitlement.Integration)] = access.Account{ID: h.AccountID, Integration: h.Entitlement.Integration}
 		}
 	}
+	return byName
+}
+
+// makesCredentials reports whether an account gets one from Lapse.
+func (p *Portal) makesCredentials(c *caller, account access.Account) bool {
+	in, ok := c.integrationByID(account.Integration)
+	return ok && p.opts.Kinds[in.Kind].Credentials
+}
+
+// credentialed finds the account of a request whose credential is meant.
+func (p *Portal) credentialed(c *caller, row store.RequestRow, integration string) (account access.Account, err error) {
+	byName := c.active(row)
 	names := slices.Sorted(maps.Keys(byName))
 	switch {
 	case len(names) == 0:
@@ -95,7 +111,7 @@ func (p *Portal) credentialed(c *caller, row store.RequestRow, integration strin
 	if !ok {
 		return account, wrongs("", api.Wrong{Location: "body.integration", Message: "this request has active access on " + strings.Join(names, ", ") + " only"})
 	}
-	if in, ok := c.integrationByID(account.Integration); !ok || !p.opts.Kinds[in.Kind].Credentials {
+	if !p.makesCredentials(c, account) {
 		return account, problem(http.StatusConflict, "sign in there as you always do", "Lapse makes no credentials for accounts on %s", integration)
 	}
 	return account, nil
@@ -131,22 +147,19 @@ func (p *Portal) renew(ctx context.Context, c *caller, row store.RequestRow, acc
 
 // taken is the error for a credential that is not there any more.
 func (p *Portal) taken(ctx context.Context, row store.RequestRow, account access.Account) error {
-	events, err := p.events(ctx, store.EventFilter{AccountID: account.ID})
+	hint := "lapse credentials " + row.ID + " --new makes another one; the one you have stops working then"
+	e, err := p.opts.Store.LastEvent(ctx, account.ID, revealed)
+	if errors.Is(err, store.ErrNotFound) {
+		return problem(http.StatusConflict, hint, "there is no credential to show")
+	}
 	if err != nil {
 		return err
 	}
-	hint := "lapse credentials " + row.ID + " --new makes another one; the one you have stops working then"
-	for _, e := range slices.Backward(events) {
-		if e.Kind != revealed {
-			continue
-		}
-		at := e.At.UTC().Format(time.RFC3339)
-		if e.RequestID != row.ID {
-			return problem(http.StatusConflict, hint, "you have it already: the account is the same as for %s, for which you fetched the credential at %s", e.RequestID, at)
-		}
-		return problem(http.StatusConflict, hint, "the credential was fetched already, at %s, and is shown only once", at)
+	at := e.At.UTC().Format(time.RFC3339)
+	if e.RequestID != row.ID {
+		return problem(http.StatusConflict, hint, "you have it already: the account is the same as for %s, for which you fetched the credential at %s", e.RequestID, at)
 	}
-	return problem(http.StatusConflict, hint, "there is no credential to show")
+	return problem(http.StatusConflict, hint, "the credential was fetched already, at %s, and is shown only once", at)
 }
 
 // open unseals a credential and puts beside it what its person should know.
@@ -162,7 +175,7 @@ func (p *Portal) open(c *caller, account access.Account, generation int, sealed 
 	out = api.Credential{Username: credential.Username, Password: credential.Password, Command: credential.Command, Details: map[string]string{}}
 	maps.Copy(out.Details, credential.Details)
 	if in, ok := c.integrationByID(account.Integration); ok && in.CustomAccessDetails != "" {
-		out.Details["custom_access_details"] = in.CustomAccessDetails
+		out.Details[customDetails] = in.CustomAccessDetails
 	}
 	return out, nil
 }

@@ -27,28 +27,36 @@ type decideBy[B any] struct {
 
 func (p *Portal) registerDecisions(to huma.API, tags []string) {
 	register(p, to, huma.Operation{OperationID: "decide", Method: http.MethodPost, Path: "/requests/{id}/decisions", Tags: tags,
-		Summary: "Approve or deny a request"}, func(ctx context.Context, c *caller, in *decideBy[api.Decide]) (api.Request, error) {
-		return p.decide(ctx, c, in.ID, access.Decision{Verdict: in.Body.Verdict, Reason: in.Body.Reason})
-	})
+		Summary: "Approve or deny a request"}, p.judge)
 	register(p, to, huma.Operation{OperationID: "extend", Method: http.MethodPost, Path: "/requests/{id}/extension", Tags: tags,
-		Summary: "Keep access for longer, within the access flow's maximum"}, func(ctx context.Context, c *caller, in *decideBy[api.Extend]) (out api.Request, err error) {
-		extra, err := access.ParseDuration(in.Body.By)
-		if err != nil || extra.Std() < time.Second {
-			return out, wrongs("", api.Wrong{Location: "body.by", Message: "want a duration of at least 1s, for example 30m"})
-		}
-		return p.decide(ctx, c, in.ID, access.Decision{Verdict: access.Extend, Extra: extra})
-	})
+		Summary: "Keep access for longer, within the access flow's maximum"}, p.extend)
 	register(p, to, huma.Operation{OperationID: "release", Method: http.MethodPost, Path: "/requests/{id}/release", Tags: tags,
-		Summary: "Give access back early, or withdraw the request"}, func(ctx context.Context, c *caller, in *decideBy[api.Why]) (api.Request, error) {
-		return p.decide(ctx, c, in.ID, access.Decision{Verdict: access.Release, Reason: in.Body.Reason})
-	})
+		Summary: "Give access back early, or withdraw the request"}, p.release)
 	register(p, to, huma.Operation{OperationID: "revoke", Method: http.MethodPost, Path: "/requests/{id}/revoke", Tags: tags,
-		Summary: "End somebody's access, as an approver or administrator"}, func(ctx context.Context, c *caller, in *decideBy[api.Why]) (out api.Request, err error) {
-		if strings.TrimSpace(in.Body.Reason) == "" {
-			return out, wrongs("", api.Wrong{Location: "body.reason", Message: "say why: the person whose access ends will ask"})
-		}
-		return p.decide(ctx, c, in.ID, access.Decision{Verdict: access.Revoke, Reason: in.Body.Reason})
-	})
+		Summary: "End somebody's access, as an approver or administrator"}, p.revoke)
+}
+
+func (p *Portal) judge(ctx context.Context, c *caller, in *decideBy[api.Decide]) (api.Request, error) {
+	return p.decide(ctx, c, in.ID, access.Decision{Verdict: in.Body.Verdict, Reason: in.Body.Reason})
+}
+
+func (p *Portal) extend(ctx context.Context, c *caller, in *decideBy[api.Extend]) (out api.Request, err error) {
+	extra, err := access.ParseDuration(in.Body.By)
+	if err != nil || extra.Std() < time.Second {
+		return out, wrongs("", api.Wrong{Location: "body.by", Message: "want a duration of at least 1s, for example 30m"})
+	}
+	return p.decide(ctx, c, in.ID, access.Decision{Verdict: access.Extend, Extra: extra})
+}
+
+func (p *Portal) release(ctx context.Context, c *caller, in *decideBy[api.Why]) (api.Request, error) {
+	return p.decide(ctx, c, in.ID, access.Decision{Verdict: access.Release, Reason: in.Body.Reason})
+}
+
+func (p *Portal) revoke(ctx context.Context, c *caller, in *decideBy[api.Why]) (out api.Request, err error) {
+	if strings.TrimSpace(in.Body.Reason) == "" {
+		return out, wrongs("", api.Wrong{Location: "body.reason", Message: "say why: the person whose access ends will ask"})
+	}
+	return p.decide(ctx, c, in.ID, access.Decision{Verdict: access.Revoke, Reason: in.Body.Reason})
 }
 
 // updates are the names by which verdicts reach the workflow of a request.
@@ -83,18 +91,14 @@ func (p *Portal) decide(ctx context.Context, c *caller, id string, d access.Deci
 // take judges and signs a decision of the caller, and tells it to the workflow
 // of the request.
 func (p *Portal) take(ctx context.Context, c *caller, row store.RequestRow, d access.Decision) (access.Decision, error) {
-	why, err := c.may(ctx, d.Verdict, row.Request)
-	if err != nil {
-		return d, err
-	}
-	if why != "" {
+	if why := c.may(d.Verdict, row.Request); why != "" {
 		return d, problem(http.StatusForbidden, "", "%s", why)
 	}
 	if err := timely(row, d, c.now); err != nil {
 		return d, err
 	}
 	d.RequestID, d.AskHash, d.By, d.ByEmail = row.ID, row.Request.Hash(), c.ID, c.Email
-	d.Reason, d.Nonce, d.At, d.From = strings.TrimSpace(d.Reason), access.NewID("dec"), c.now.UTC(), "api"
+	d.Reason, d.Nonce, d.At, d.From = strings.TrimSpace(d.Reason), access.NewID("dec"), c.now.UTC(), c.from
 	d = d.Sign(p.opts.Keys.PortalKey)
 	return d, p.tell(ctx, c, row, d)
 }

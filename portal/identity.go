@@ -7,8 +7,11 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -36,11 +39,12 @@ func (p *Portal) signIn(ctx huma.Context, next func(huma.Context)) {
 	next(huma.WithValue(ctx, signedInKey{}, who))
 }
 
+var wrongToken = problem(http.StatusUnauthorized, "set LAPSE_TOKEN to the token that the portal was started with", "the token is missing or is another one")
+
 // identify finds out who calls, by the headers of the call.
 func (p *Portal) identify(r *http.Request) (who access.Person, err error) {
 	if !p.tokenFits(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")) {
-		return who, problem(http.StatusUnauthorized, "set LAPSE_TOKEN to the token that the portal was started with",
-			"the bearer token is missing or is another one")
+		return who, wrongToken
 	}
 	return p.person(r.Context(), r.Header.Get(api.HeaderAs))
 }
@@ -78,48 +82,59 @@ func (p *Portal) tokenFits(token string) bool {
 	return p.opts.Token == "" || subtle.ConstantTimeCompare(want[:], have[:]) == 1
 }
 
-// cookieName is that of the dev identity for Temporal's Web UI, which can send
-// no header of ours.
-const cookieName = "lapse_dev_identity"
+const (
+	// sessionCookie says who is signed in to the pages. The API does not read it.
+	sessionCookie = "lapse_session"
+	// noteCookie brings what was done to the page that is shown next.
+	noteCookie = "lapse_note"
+	// sessionLength is how long somebody stays signed in.
+	sessionLength = 12 * time.Hour
+)
 
-// devSignIn gives a browser the dev identity, for the codec endpoint only, and
-// sends it on to Temporal's Web UI. A portal with a token wants it in the query.
-func (p *Portal) devSignIn(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Sec-Fetch-Site") == "cross-site" {
-		writeProblem(w, problem(http.StatusForbidden, "", "another site may not sign you in"))
-		return
+// session is the person who is signed in to the pages.
+func (p *Portal) session(r *http.Request) (who access.Person, err error) {
+	value := p.cookie(r, sessionCookie)
+	until, email, _ := strings.Cut(value, " ")
+	if seconds, err := strconv.ParseInt(until, 10, 64); err != nil || p.opts.Store.Now().Unix() > seconds {
+		return who, problem(http.StatusUnauthorized, "", "nobody is signed in, or not any more")
 	}
-	query := r.URL.Query()
-	if !p.tokenFits(query.Get("token")) {
-		writeProblem(w, problem(http.StatusUnauthorized, "add &token=... to the address", "this portal was started with a token"))
-		return
-	}
-	who, err := p.person(r.Context(), query.Get("as"))
-	if err != nil {
-		writeProblem(w, p.fail(huma.Operation{OperationID: "dev-sign-in"}, err))
-		return
-	}
-	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: p.sign(who.Email), Path: "/codec", HttpOnly: true, SameSite: http.SameSiteStrictMode})
-	http.Redirect(w, r, p.opts.UI, http.StatusSeeOther)
+	return p.person(r.Context(), email)
 }
 
-// sign makes the value of a cookie that only this process can make.
-func (p *Portal) sign(email string) string {
+// signInAs gives a browser a session.
+func (p *Portal) signInAs(w http.ResponseWriter, r *http.Request, who access.Person) {
+	p.setCookie(w, r, sessionCookie, fmt.Sprintf("%d %s", p.opts.Store.Now().Add(sessionLength).Unix(), who.Email))
+}
+
+// setCookie sets a cookie that only this process can make; without a value it
+// takes it away.
+func (p *Portal) setCookie(w http.ResponseWriter, r *http.Request, name, value string) {
+	c := &http.Cookie{Name: name, Path: "/", HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode}
+	if value == "" {
+		c.MaxAge = -1
+	} else {
+		c.Value = p.sign(name, value)
+	}
+	http.SetCookie(w, c)
+}
+
+// sign makes the value of a cookie.
+func (p *Portal) sign(name, value string) string {
 	mac := hmac.New(sha256.New, p.cookies[:])
-	mac.Write([]byte(email))
-	return base64.RawURLEncoding.EncodeToString([]byte(email)) + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	mac.Write([]byte(name + "\x00" + value))
+	return base64.RawURLEncoding.EncodeToString([]byte(value)) + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// cookieIdentity is the address in a cookie that this process made, or "".
-func (p *Portal) cookieIdentity(r *http.Request) string {
-	c, err := r.Cookie(cookieName)
+// cookie is what this process put into a cookie, or "".
+func (p *Portal) cookie(r *http.Request, name string) string {
+	c, err := r.Cookie(name)
 	if err != nil {
 		return ""
 	}
 	encoded, _, _ := strings.Cut(c.Value, ".")
-	email, err := base64.RawURLEncoding.DecodeString(encoded)
-	if err != nil || !hmac.Equal([]byte(p.sign(string(email))), []byte(c.Value)) {
+	value, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil || !hmac.Equal([]byte(p.sign(name, string(value))), []byte(c.Value)) {
 		return ""
 	}
-	return string(email)
+	return string(value)
 }

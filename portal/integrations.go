@@ -39,6 +39,8 @@ func (p *Portal) registerIntegrations(to huma.API) {
 		Summary: "Refresh the catalog of an integration"}, p.discover)
 	register(p, to, huma.Operation{OperationID: "sweep", Method: http.MethodPost, Path: "/integrations/{name}/sweep", Tags: tags,
 		Summary: "Compare the store, the workflows and the target"}, p.sweep)
+	register(p, to, huma.Operation{OperationID: "rotate", Method: http.MethodPost, Path: "/integrations/{name}/rotation", Tags: tags,
+		Summary: "Change credentials of accounts, or the connector's own secret, now"}, p.rotate)
 }
 
 // named finds an integration that is configured now.

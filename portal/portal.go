@@ -1,6 +1,8 @@
-// Package portal serves people: the REST API behind the command line, described
-// in OpenAPI at /api/v1/openapi.json, and the codec endpoint with which
-// Temporal's Web UI shows payloads to administrators. Its JSON is package api.
+// Package portal serves people: the pages, the REST API behind the command
+// line, described in OpenAPI at /api/v1/openapi.json, and for administrators
+// Temporal's Web UI with the codec endpoint by which it shows payloads. The
+// JSON is package api. The pages call the functions that the API is made of, so
+// that both decide alike; they work without a script.
 //
 // The portal decides nothing alone. It judges who may do what by the rules of
 // package access, signs what people decide, and tells it to the workflows,
@@ -12,6 +14,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"html/template"
 	"log/slog"
 	"net"
 	"net/http"
@@ -45,9 +48,13 @@ type Options struct {
 	Published bool
 	// Token, where it is set, must come with every call.
 	Token string
-	// UI is the origin of Temporal's Web UI, which may use the codec endpoint.
-	UI  string
-	Log *slog.Logger
+	// UI is the origin of Temporal's Web UI, for example http://127.0.0.1:8233,
+	// which is served to administrators below UIPath. It must have that path as
+	// its public path. Empty: there is none.
+	UI string
+	// Namespace is Temporal's, for links into the Web UI.
+	Namespace string
+	Log       *slog.Logger
 	// OnApply brings Temporal in line with a configuration that was applied.
 	OnApply func(ctx context.Context) error
 	// AcceptRestore ends the time after a restore in which nothing is repaired.
@@ -59,41 +66,76 @@ type Portal struct {
 	opts    Options
 	control *activities.Control
 	handler http.Handler
-	cookies [32]byte // signs the cookies of this process
+	// patterns are those of every route, for a test that tries them all.
+	patterns []string
+	pages    map[string]*template.Template
+	cookies  [32]byte // signs the cookies of this process
 }
 
 // New makes a portal.
 func New(o Options) (*Portal, error) {
 	p := &Portal{opts: o, control: &activities.Control{Store: o.Store, Temporal: o.Temporal, Kinds: o.Kinds, Log: o.Log}}
 	rand.Read(p.cookies[:]) // never fails: see crypto/rand
-	codec, err := p.codecHandler()
+	ui, err := p.uiHandler()
 	if err != nil {
 		return nil, err
 	}
+	if p.pages, err = p.parsePages(); err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
-	mux.Handle(api.Prefix+"/", p.apiHandler())
-	mux.Handle("/codec/", http.StripPrefix("/codec", codec))
+	handle := func(pattern string, h http.Handler) {
+		mux.Handle(pattern, h)
+		p.patterns = append(p.patterns, pattern)
+	}
+	handle(api.Prefix+"/", p.apiHandler())
+	handle("POST "+codecPath, http.StripPrefix(CodecPath, p.codecHandler()))
+	if ui != nil {
+		handle(UIPath+"/", ui)
+	}
+	for _, r := range p.routes() {
+		handle(r.pattern, r.handler)
+	}
+	handle("/", http.HandlerFunc(p.nothing))
 	if o.Dev {
-		mux.HandleFunc("GET /dev/sign-in", p.devSignIn)
 		o.Log.Warn("SIGN-IN IS THE DEV IDENTITY: everybody on this machine is whom they say they are. Keep real secrets out of it.")
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, problem(http.StatusNotFound, "the API is described at "+api.Prefix+"/openapi.json", "there is nothing at this address"))
-	})
-	p.handler = p.guard(mux)
+	origin := http.NewCrossOriginProtection()
+	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.refuse(w, r, problem(http.StatusForbidden, "", "another site may not use the portal from a browser"))
+	}))
+	p.handler = p.guard(origin.Handler(mux))
 	return p, nil
 }
 
-// ServeHTTP serves the API and the codec endpoint.
+// ServeHTTP serves everything.
 func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }
+
+// headers are those of every answer. Nothing runs or looks in a page but what
+// the portal serves itself, and no other site shows it in a frame.
+var headers = map[string]string{
+	"Cache-Control": "no-store",
+	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
+		"base-uri 'none'; frame-ancestors 'none'",
+	"Cross-Origin-Opener-Policy":   "same-origin",
+	"Cross-Origin-Resource-Policy": "same-origin",
+	"Referrer-Policy":              "same-origin", // none at all would take the origin from forms too
+	"X-Content-Type-Options":       "nosniff",
+	"X-Frame-Options":              "DENY",
+}
+
+func secure(h http.Header) {
+	for name, value := range headers {
+		h.Set(name, value)
+	}
+}
 
 // guard sets the headers of every answer, and refuses a host name that is not
 // this machine's while anybody may name themselves: a page that got its own
 // name resolved to us could otherwise read the answers.
 func (p *Portal) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		secure(w.Header())
 		if p.opts.Dev && !loopback(r.Host) {
 			writeProblem(w, problem(http.StatusMisdirectedRequest, "use http://127.0.0.1 or http://localhost",
 				"the dev identity answers under a loopback name only"))
@@ -116,8 +158,9 @@ func loopback(hostport string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// apiHandler is the REST API. A browser cannot reach it from another site: the
-// header that names the caller needs a permission that is never given.
+// apiHandler is the REST API. It does not read the session of a browser, and a
+// browser cannot reach it from another site: the header that names the caller
+// needs a permission that is never given.
 func (p *Portal) apiHandler() http.Handler {
 	config := huma.DefaultConfig("Lapse", "v1")
 	config.Info.Description = "Just-in-time access. Every operation but the health needs a caller: " +
@@ -139,18 +182,14 @@ func (p *Portal) apiHandler() http.Handler {
 	p.registerConfig(known)
 	p.registerAudit(known)
 
-	origin := http.NewCrossOriginProtection()
-	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, problem(http.StatusForbidden, "", "another site may not use the API from a browser"))
-	}))
-	return origin.Handler(mux)
+	return mux
 }
 
 // register adds an operation for a known caller.
 func register[I, O any](p *Portal, to huma.API, op huma.Operation, do func(context.Context, *caller, *I) (O, error)) {
 	type output struct{ Body O }
 	huma.Register(to, op, func(ctx context.Context, in *I) (*output, error) {
-		who, err := p.caller(ctx, signedIn(ctx))
+		who, err := p.caller(ctx, signedIn(ctx), "api")
 		if err != nil {
 			return nil, p.fail(op, err)
 		}

@@ -75,7 +75,7 @@ access_flows:
 
 // rig is a portal on a real store, with a Temporal that does what a test says.
 type rig struct {
-	*testing.T
+	testing.TB
 	store    *store.Store
 	keys     *keys.Ring
 	temporal *fakeTemporal
@@ -122,9 +122,9 @@ func kinds() integrations.Registry {
 }
 
 // empty is a rig without a configuration.
-func empty(t *testing.T, change ...func(*Options)) *rig {
+func empty(t testing.TB, change ...func(*Options)) *rig {
 	t.Helper()
-	r := &rig{T: t, log: &syncBuffer{}}
+	r := &rig{TB: t, log: &syncBuffer{}}
 	var err error
 	if r.store, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "lapse.db")); err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func empty(t *testing.T, change ...func(*Options)) *rig {
 }
 
 // configured is a rig with lapseYAML in force and a catalog.
-func configured(t *testing.T, change ...func(*Options)) *rig {
+func configured(t testing.TB, change ...func(*Options)) *rig {
 	t.Helper()
 	r := empty(t, change...)
 	if _, err := r.portal.Apply(t.Context(), "lapse.yaml", []byte(lapseYAML)); err != nil {

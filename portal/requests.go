@@ -114,6 +114,17 @@ func (p *Portal) newRequest(ctx context.Context, c *caller, in api.NewRequest) (
 
 // asked finds what is wanted in the catalog.
 func (p *Portal) asked(ctx context.Context, c *caller, wants []api.Want) (asked []access.Asked, faults []api.Wrong, err error) {
+	named := make([]access.Entitlement, len(wants))
+	for i, want := range wants {
+		if in, ok := c.integration(want.Integration); ok {
+			resource, _ := access.ParseResource(want.Resource) // its fault is told below
+			named[i] = access.Entitlement{Integration: in.ID, Resource: resource, Permission: want.Permission}
+		}
+	}
+	catalog, err := p.opts.Store.Named(ctx, named)
+	if err != nil {
+		return nil, nil, err
+	}
 	for i, want := range wants {
 		wrong := func(field, format string, args ...any) {
 			faults = append(faults, api.Wrong{Location: fmt.Sprintf("body.wants[%d].%s", i, field), Message: fmt.Sprintf(format, args...)})
@@ -123,31 +134,25 @@ func (p *Portal) asked(ctx context.Context, c *caller, wants []api.Want) (asked 
 			wrong("integration", "there is no such integration: %s", spec.DidYouMean(want.Integration, c.names()))
 			continue
 		}
-		resource, err := access.ParseResource(want.Resource)
-		if err != nil {
+		if named[i].Resource == (access.Resource{}) {
 			wrong("resource", "want TYPE:PATH, for example schema:shop/public")
 			continue
 		}
-		found, err := p.opts.Store.Resource(ctx, in.ID, resource)
-		if errors.Is(err, store.ErrNotFound) {
-			near, err := p.near(ctx, in, resource)
+		at := slices.IndexFunc(catalog, func(r store.ResourceRow) bool { return r.Integration == in.ID && r.Resource == named[i].Resource })
+		if at < 0 {
+			near, err := p.near(ctx, in, named[i].Resource)
 			if err != nil {
 				return nil, nil, err
 			}
 			wrong("resource", "is not in the catalog of %s: %s", in.Name, near)
 			continue
 		}
-		if err != nil {
-			return nil, nil, err
-		}
+		found := catalog[at].Found
 		if !slices.Contains(found.Permissions, want.Permission) {
 			wrong("permission", "is not offered on %s: %s", found.Resource, spec.DidYouMean(want.Permission, found.Permissions))
 			continue
 		}
-		a := access.Asked{
-			Entitlement: access.Entitlement{Integration: in.ID, Resource: found.Resource, Permission: want.Permission},
-			Integration: in.Name, Tags: config.ApplyTags(in.Integration, found), IntegrationOwner: in.IntegrationOwner, ResourceOwner: in.ResourceOwner,
-		}
+		a := asks(in, found, want.Permission)
 		if slices.ContainsFunc(asked, func(b access.Asked) bool { return b.Entitlement == a.Entitlement }) {
 			wrong("resource", "is asked for twice with the same permission")
 			continue
@@ -155,6 +160,15 @@ func (p *Portal) asked(ctx context.Context, c *caller, wants []api.Want) (asked 
 		asked = append(asked, a)
 	}
 	return asked, faults, nil
+}
+
+// asks is a permission on a resource of the catalog, with what the rules need
+// to judge it.
+func asks(in store.IntegrationRow, found access.Found, permission string) access.Asked {
+	return access.Asked{
+		Entitlement: access.Entitlement{Integration: in.ID, Resource: found.Resource, Permission: permission},
+		Integration: in.Name, Tags: config.ApplyTags(in.Integration, found), IntegrationOwner: in.IntegrationOwner, ResourceOwner: in.ResourceOwner,
+	}
 }
 
 // near names what somebody may have meant by a resource that is not there.
@@ -187,7 +201,7 @@ func keyedID(person, key string) string {
 // its id already and asks for the same.
 func (p *Portal) keep(ctx context.Context, c *caller, r access.Request) (store.RequestRow, error) {
 	event := access.Event{Key: "request/" + r.ID + "/created", Kind: "request.created", At: r.CreatedAt, Actor: c.ID, RequestID: r.ID,
-		Text: fmt.Sprintf("%s asks for %s for %s: %s", c.Email, asks(r), r.Duration, r.Reason)}
+		Text: fmt.Sprintf("%s asks for %s for %s: %s", c.Email, summary(r), r.Duration, r.Reason)}
 	failed := p.opts.Store.CreateRequest(ctx, r, event)
 	row, err := p.opts.Store.Request(ctx, r.ID)
 	switch {
@@ -209,8 +223,8 @@ func entitlements(r access.Request) []access.Entitlement {
 	return out
 }
 
-// asks says what a request is about.
-func asks(r access.Request) string {
+// summary says what a request is about.
+func summary(r access.Request) string {
 	out := make([]string, len(r.Asked))
 	for i, a := range r.Asked {
 		out[i] = fmt.Sprintf("%s on %s %s", a.Entitlement.Permission, a.Integration, a.Entitlement.Resource)
@@ -230,11 +244,11 @@ const (
 func (p *Portal) start(ctx context.Context, c *caller, r access.Request) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	summary := c.email(r.PersonID) + ": " + asks(r)
-	if len(summary) > summaryLimit {
-		summary = strings.ToValidUTF8(summary[:summaryLimit], "") + "..."
+	text := c.email(r.PersonID) + ": " + summary(r)
+	if len(text) > summaryLimit {
+		text = strings.ToValidUTF8(text[:summaryLimit], "") + "..."
 	}
-	_, err := p.opts.Temporal.ExecuteWorkflow(ctx, activities.RequestStart(r, summary), workflows.RequestType, workflows.RequestInput{RequestID: r.ID})
+	_, err := p.opts.Temporal.ExecuteWorkflow(ctx, activities.RequestStart(r, text), workflows.RequestType, workflows.RequestInput{RequestID: r.ID})
 	return err
 }
 
@@ -248,9 +262,10 @@ func (p *Portal) showRequest(ctx context.Context, c *caller, in *ByID) (out api.
 
 // show is everything that is known about a request.
 func (p *Portal) show(ctx context.Context, c *caller, row store.RequestRow) (out api.Request, err error) {
-	if out, err = p.brief(ctx, c, row); err != nil {
+	if err := c.learn(ctx, row); err != nil {
 		return out, err
 	}
+	out = c.brief(row)
 	decisions, err := p.opts.Store.Decisions(ctx, row.ID)
 	if err != nil {
 		return out, err
@@ -258,37 +273,11 @@ func (p *Portal) show(ctx context.Context, c *caller, row store.RequestRow) (out
 	for _, d := range decisions {
 		out.Decisions = append(out.Decisions, api.Decision{By: cmp.Or(c.email(d.By), d.ByEmail), Verdict: d.Verdict, Reason: d.Reason, At: d.At})
 	}
-	events, err := p.eventsOf(ctx, row)
-	if err != nil {
-		return out, err
-	}
+	events, err := p.opts.Store.RequestEvents(ctx, row.ID, accounts(row.Holds))
 	for _, e := range events {
 		out.Events = append(out.Events, c.event(e))
 	}
-	return out, nil
-}
-
-// eventsOf are the events of a request, and those of its accounts since then
-// that belong to no request.
-func (p *Portal) eventsOf(ctx context.Context, row store.RequestRow) ([]store.EventRow, error) {
-	events, err := p.events(ctx, store.EventFilter{RequestID: row.ID})
-	if err != nil || len(events) == 0 {
-		return events, err
-	}
-	first := events[0].Seq
-	for _, account := range accounts(row.Holds) {
-		more, err := p.events(ctx, store.EventFilter{AccountID: account, After: first})
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range more {
-			if e.RequestID == "" {
-				events = append(events, e)
-			}
-		}
-	}
-	slices.SortFunc(events, func(a, b store.EventRow) int { return cmp.Compare(a.Seq, b.Seq) })
-	return events, nil
+	return out, err
 }
 
 // events reads all events that a filter selects.
@@ -316,30 +305,30 @@ func accounts(holds []access.Hold) []string {
 	return slices.Sorted(maps.Keys(ids))
 }
 
-// brief is a request as lists show it.
-func (p *Portal) brief(ctx context.Context, c *caller, row store.RequestRow) (out api.Request, err error) {
-	flow, err := c.flow(ctx, row.Request)
-	if err != nil {
-		return out, err
-	}
+// brief is a request, whose flow was learned, as lists show it.
+func (c *caller) brief(row store.RequestRow) api.Request {
 	holds := seen(row)
-	out = api.Request{
+	out := api.Request{
 		ID: row.ID, State: access.RequestState(row.State, holds, c.now), Person: c.email(row.PersonID), Reason: row.Reason, Why: row.Why, Flow: row.Flow,
 		Duration: row.Duration, CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt,
 		Approvers: []string{}, Holds: []api.Hold{}, Decisions: []api.Decision{}, Events: []api.Event{},
 	}
-	for _, approver := range access.Approvers(flow, row.Asked, c.requester(row.Request), c.people) {
+	for _, approver := range access.Approvers(c.flow(row.Request), row.Asked, c.requester(row.Request), c.people) {
 		out.Approvers = append(out.Approvers, approver.Email)
 	}
 	for _, h := range holds {
-		out.Holds = append(out.Holds, api.Hold{
-			ID: h.ID, Integration: c.integrationName(h.Entitlement.Integration), Resource: h.Entitlement.Resource.String(), Permission: h.Entitlement.Permission,
-			State: h.StateAt(c.now), StartsAt: moment(h.StartsAt), EndsAt: moment(h.EndsAt),
-			OverdueSeconds: max(0, int64(h.OverdueAt(c.now)/time.Second)), Error: h.Error,
-			Evidence: api.HoldEvidence{Grant: h.Grant, Revoke: h.Revoke},
-		})
+		out.Holds = append(out.Holds, c.hold(h))
 	}
-	return out, nil
+	return out
+}
+
+func (c *caller) hold(h access.Hold) api.Hold {
+	return api.Hold{
+		ID: h.ID, Integration: c.integrationName(h.Entitlement.Integration), Resource: h.Entitlement.Resource.String(), Permission: h.Entitlement.Permission,
+		State: h.StateAt(c.now), StartsAt: moment(h.StartsAt), EndsAt: moment(h.EndsAt),
+		OverdueSeconds: max(0, int64(h.OverdueAt(c.now)/time.Second)), Error: h.Error,
+		Evidence: api.HoldEvidence{Grant: h.Grant, Revoke: h.Revoke},
+	}
 }
 
 // seen are the holds of a request as people see them: those of which nothing
@@ -380,8 +369,11 @@ type listFilter struct {
 func (p *Portal) listRequests(ctx context.Context, c *caller, in *listFilter) (out api.Requests, err error) {
 	out.Requests = []api.Request{}
 	f := store.RequestFilter{State: in.State, Limit: 200}
-	if in.State == access.StateApproved || in.ToApprove {
+	if in.State == access.StateApproved {
 		f.State = access.StatePending // nothing has begun yet, as far as the holds go
+	}
+	if in.ToApprove {
+		f.State, f.Decider = access.StatePending, &c.Person
 	}
 	if in.Integration != "" {
 		i, ok := c.integration(in.Integration)
@@ -404,42 +396,47 @@ func (p *Portal) listRequests(ctx context.Context, c *caller, in *listFilter) (o
 		f.Person = c.ID
 	}
 	for {
-		page, err := p.opts.Store.Requests(ctx, f)
+		rows, next, err := c.list(ctx, f)
 		if err != nil {
 			return out, err
 		}
-		for _, row := range page {
-			r, ok, err := p.listed(ctx, c, row, in)
-			if err != nil {
-				return out, err
-			}
-			if ok {
+		for _, row := range rows {
+			if r := c.brief(row); in.State == "" || r.State == in.State {
 				out.Requests = append(out.Requests, r)
 			}
 			if len(out.Requests) == in.Limit {
 				return out, nil
 			}
 		}
-		if len(page) < f.Limit {
+		if next == "" {
 			return out, nil
 		}
-		f.After = page[len(page)-1].ID
+		f.After = next
 	}
 }
 
-// listed is a request as lists show it, and whether the caller may see it and
-// wants to.
-func (p *Portal) listed(ctx context.Context, c *caller, row store.RequestRow, in *listFilter) (r api.Request, ok bool, err error) {
-	sees, err := c.sees(ctx, row.Request)
-	if err != nil || !sees {
-		return r, false, err
+// list is a page of the requests that a filter selects, without those that the
+// caller may not see, or not decide on where the filter says so. Next begins
+// the next page; it is empty at the end.
+func (c *caller) list(ctx context.Context, f store.RequestFilter) (rows []store.RequestRow, next string, err error) {
+	limit := f.Limit
+	f.Limit++
+	page, err := c.store.Requests(ctx, f)
+	if err != nil {
+		return nil, "", err
 	}
-	if in.ToApprove {
-		why, err := c.may(ctx, access.Approve, row.Request)
-		if err != nil || why != "" || row.State != access.StatePending {
-			return r, false, err
+	if len(page) > limit {
+		page = page[:limit]
+		next = page[limit-1].ID
+	}
+	if err := c.learn(ctx, page...); err != nil {
+		return nil, "", err
+	}
+	for _, row := range page {
+		if f.Decider != nil && (row.State != access.StatePending || c.may(access.Approve, row.Request) != "") || !c.sees(row.Request) {
+			continue
 		}
+		rows = append(rows, row)
 	}
-	r, err = p.brief(ctx, c, row)
-	return r, in.State == "" || r.State == in.State, err
+	return rows, next, nil
 }

@@ -122,7 +122,7 @@ func TestRequestRefused(t *testing.T) {
 		{"nobody else approves", cy, ask(), 409, []string{"nobody may approve"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r.T = t
+			r.TB = t
 			r.refused(tc.status, tc.as, "POST", "/requests", tc.in, tc.words...)
 		})
 	}
@@ -190,7 +190,7 @@ func TestListRequests(t *testing.T) {
 		{eve, "", nil},
 	} {
 		t.Run(tc.as+tc.query, func(t *testing.T) {
-			r.T = t
+			r.TB = t
 			var got []string
 			for _, q := range want[api.Requests](r, http.StatusOK, tc.as, "GET", "/requests"+tc.query, nil).Requests {
 				got = append(got, q.ID)
@@ -200,7 +200,7 @@ func TestListRequests(t *testing.T) {
 			}
 		})
 	}
-	r.T = t
+	r.TB = t
 	r.refused(422, bo, "GET", "/requests?integration=crn", nil, "did you mean crm?")
 	r.refused(422, bo, "GET", "/requests?person=nobody@example.com", nil, "nobody in the directory")
 	r.refused(422, bo, "GET", "/requests?state=lost", nil, "query.state")

@@ -59,11 +59,11 @@ func (p *part) keys() string { return filepath.Join(p.data, "keys") }
 func (a *app) portalCommand() *cobra.Command {
 	var dev, published bool
 	var addr, ui string
-	cmd := &cobra.Command{Use: "portal", Short: "Serve the API", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "portal", Short: "Serve the pages and the API", Args: cobra.NoArgs}
 	p := a.part(cmd)
 	f := cmd.Flags()
 	f.StringVar(&addr, "listen", cmp.Or(a.getenv("LAPSE_PORTAL"), "127.0.0.1:8080"), "`address` to listen on ($LAPSE_PORTAL)")
-	f.StringVar(&ui, "temporal-ui", cmp.Or(a.getenv("LAPSE_TEMPORAL_UI"), "127.0.0.1:8233"), "`address` of Temporal's Web UI, which may have payloads decoded ($LAPSE_TEMPORAL_UI)")
+	f.StringVar(&ui, "temporal-ui", cmp.Or(a.getenv("LAPSE_TEMPORAL_UI"), "127.0.0.1:8233"), "`address` of Temporal's Web UI, which is served to administrators below "+portal.UIPath+" ($LAPSE_TEMPORAL_UI)")
 	f.BoolVar(&dev, "dev", false, "let everybody on this machine say who they are; there is no other sign-in yet")
 	f.BoolVar(&published, "published", false, "with --dev, in a container: listen on any address, because the port is published on 127.0.0.1 only")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -78,7 +78,7 @@ func (a *app) portalCommand() *cobra.Command {
 		}
 		defer closed()
 		served, err := portal.New(portal.Options{
-			Store: node.Store, Keys: ring, Temporal: node.Temporal, Kinds: node.Kinds, Dev: dev, Published: published, Token: a.getenv("LAPSE_TOKEN"), UI: "http://" + ui, Log: p.log,
+			Store: node.Store, Keys: ring, Temporal: node.Temporal, Kinds: node.Kinds, Dev: dev, Published: published, Token: a.getenv("LAPSE_TOKEN"), UI: "http://" + ui, Namespace: p.namespace, Log: p.log,
 			OnApply:       func(ctx context.Context) error { _, err := node.Applied(ctx); return err },
 			AcceptRestore: node.Control(ring).AcceptRestore,
 		})

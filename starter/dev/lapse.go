@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/all"
 	"github.com/lapse-access/lapse/internal/engine"
 	"github.com/lapse-access/lapse/internal/keys"
@@ -17,13 +18,11 @@ import (
 	"github.com/lapse-access/lapse/workers"
 )
 
-// codecEndpoint is the portal's address at which Temporal's Web UI has payloads
-// decoded.
-func codecEndpoint(s settings) string { return "http://" + s.portal + "/codec" }
-
 // lapse is what runs beside the Temporal server: the store, the control worker,
 // every connector, and the portal.
 type lapse struct {
+	kinds      integrations.Registry
+	log        *slog.Logger
 	node       *workers.Node
 	connectors *workers.Connectors
 	portal     *portal.Portal
@@ -34,7 +33,7 @@ type lapse struct {
 // s.temporal, applies s.file, or the demonstration's configuration when demo is
 // not nil, and returns when the portal listens.
 func startLapse(ctx context.Context, s settings, demo *demonstration) (stop func(), err error) {
-	l := &lapse{}
+	l := &lapse{kinds: all.Kinds(), log: slog.Default()}
 	if err := l.start(ctx, s, demo); err != nil {
 		l.stop()
 		return func() {}, err
@@ -49,7 +48,6 @@ func (l *lapse) stop() {
 }
 
 func (l *lapse) start(ctx context.Context, s settings, demo *demonstration) error {
-	log := slog.Default()
 	ring, err := keys.Open(filepath.Join(s.data, "keys"), true)
 	if err != nil {
 		return err
@@ -59,18 +57,18 @@ func (l *lapse) start(ctx context.Context, s settings, demo *demonstration) erro
 		return err
 	}
 	l.stops = append(l.stops, func() { st.Close() })
-	temporal, err := engine.Connect(engine.Options{Address: s.temporal, Namespace: namespace, Codec: ring.Codec, Log: log})
+	temporal, err := engine.Connect(engine.Options{Address: s.temporal, Namespace: namespace, Codec: ring.Codec, Log: l.log})
 	if err != nil {
 		return err
 	}
 	l.stops = append(l.stops, temporal.Close)
 
-	l.node = &workers.Node{Store: st, Temporal: temporal, Kinds: all.Kinds(), Secrets: s.data, Log: log}
+	l.node = &workers.Node{Store: st, Temporal: temporal, Kinds: l.kinds, Secrets: s.data, Log: l.log}
 	control := l.node.Control(ring)
 	l.connectors = l.node.Connectors(&ring.Connector)
 	l.portal, err = portal.New(portal.Options{
 		Store: st, Keys: ring, Temporal: temporal, Kinds: l.node.Kinds, Dev: true, Token: os.Getenv("LAPSE_TOKEN"),
-		UI: "http://" + s.ui, Log: log, OnApply: l.applied, AcceptRestore: control.AcceptRestore,
+		UI: "http://" + s.ui, Namespace: namespace, Log: l.log, OnApply: l.applied, AcceptRestore: control.AcceptRestore,
 	})
 	if err != nil {
 		return err
@@ -83,7 +81,7 @@ func (l *lapse) start(ctx context.Context, s settings, demo *demonstration) erro
 	if why, err := control.CheckEpoch(ctx); err != nil {
 		return fmt.Errorf("comparing the epochs of the store and of Temporal: %w", err)
 	} else if why != "" {
-		log.Error("the sweep only reports", "why", why)
+		l.log.Error("the sweep only reports", "why", why)
 	}
 	if err := l.apply(ctx, s, demo); err != nil {
 		return err
@@ -119,7 +117,7 @@ func (l *lapse) apply(ctx context.Context, s settings, demo *demonstration) erro
 		return fmt.Errorf("%s was not applied: %w", file, err)
 	}
 	for _, w := range applied.Warnings {
-		slog.Warn(w.String())
+		l.log.Warn(w.String())
 	}
 	return nil
 }

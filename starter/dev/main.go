@@ -21,6 +21,7 @@ import (
 	"syscall"
 
 	"github.com/lapse-access/lapse/internal/engine"
+	"github.com/lapse-access/lapse/portal"
 	"github.com/lapse-access/lapse/starter/dev/embedded"
 )
 
@@ -127,9 +128,10 @@ func start(ctx context.Context, s settings) (stop func(), err error) {
 		File:             filepath.Join(s.data, "temporal.db"),
 		Frontend:         s.temporal,
 		UI:               s.ui,
+		UIPath:           portal.UIPath,
 		Namespace:        namespace,
 		SearchAttributes: engine.SearchAttributes(),
-		CodecEndpoint:    codecEndpoint(s),
+		CodecEndpoint:    portal.CodecPath,
 	})
 	if err != nil {
 		return stop, err
@@ -149,7 +151,7 @@ func start(ctx context.Context, s settings) (stop func(), err error) {
 func printAddresses(s settings, demo *demonstration) {
 	fmt.Printf("\nLapse is up.\n\n")
 	fmt.Printf("  Portal             http://%s\n", s.portal)
-	fmt.Printf("  Temporal Web UI    http://%s\n", s.ui)
+	fmt.Printf("  Temporal Web UI    http://%s%s/ (for administrators)\n", s.portal, portal.UIPath)
 	fmt.Printf("  Temporal           %s\n", s.temporal)
 	if demo != nil {
 		fmt.Printf("  Database to try    %s at %s\n", demo.version, demo.address)

@@ -50,6 +50,10 @@ type Options struct {
 	// are missing in the file are added; none is ever removed.
 	SearchAttributes map[string]enumspb.IndexedValueType
 
+	// UIPath is the path below which the Web UI is found, for a proxy before it,
+	// for example /temporal. Empty: it is found at /.
+	UIPath string
+
 	// CodecEndpoint is the URL with which the Web UI decodes payloads, with the
 	// reader's cookies. Empty: payloads are shown as they are.
 	CodecEndpoint string
@@ -218,6 +222,7 @@ func (s *Server) startUI(ctx context.Context, o Options, address *net.TCPAddr) e
 		TemporalGRPCAddress: o.Frontend,
 		DefaultNamespace:    o.Namespace,
 		EnableUI:            true,
+		PublicPath:          o.UIPath,
 		DisableWriteActions: true,
 		DisableNewsFetch:    true,
 		HideLogs:            true,

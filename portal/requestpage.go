@@ -1,0 +1,221 @@
+package portal
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/internal/store"
+	"github.com/lapse-access/lapse/portal/api"
+	"github.com/lapse-access/lapse/workflows"
+)
+
+// requestView is a request as its page shows it.
+type requestView struct {
+	api.Request
+	May         map[string]bool // verdicts that would count now
+	Credentials []string        // integrations with a login that Lapse made
+	Room        access.Duration // how much longer it may last at most
+	Propose     access.Duration // as an extension
+	Again       string          // where to ask for the same
+	Workflow    string          // in Temporal's Web UI
+	failed      string          // the form that failed
+	form        *form
+}
+
+// Failed is what is wrong with one of the forms as a whole.
+func (v requestView) Failed(name string) *form {
+	if v.failed != name {
+		return nil
+	}
+	return v.form
+}
+
+// Fault is what is wrong with a field of one of the forms.
+func (v requestView) Fault(name, field string) string {
+	if v.failed != name {
+		return ""
+	}
+	return v.form.Fault(field)
+}
+
+// Typed is what was typed into a field of the form that failed.
+func (v requestView) Typed(name, field string) string {
+	if v.failed != name {
+		return ""
+	}
+	return v.form.Value(field)
+}
+
+func (p *Portal) requestPage(r *http.Request, c *caller) (view, error) {
+	return p.showPage(r, c, "", nil)
+}
+
+// showPage is the page of a request, with the form that failed and why.
+func (p *Portal) showPage(r *http.Request, c *caller, failed string, why error) (view, error) {
+	c.now = p.opts.Store.Now()
+	row, err := c.request(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return view{}, err
+	}
+	v := requestView{May: map[string]bool{}, failed: failed, form: p.failure(r, why)}
+	if v.Request, err = p.show(r.Context(), c, row); err != nil {
+		return view{}, err
+	}
+	for verdict := range updates {
+		v.May[string(verdict)] = c.may(verdict, row.Request) == "" && timely(row, access.Decision{Verdict: verdict}, c.now) == nil
+	}
+	if row.PersonID == c.ID {
+		v.Credentials = p.credentials(c, row)
+		v.Room = room(row)
+		v.Propose = min(usual/2, v.Room)
+		if v.State.Final() {
+			v.Again = again(v.Request)
+		}
+		delete(v.May, string(access.Revoke)) // one's own is given back
+	}
+	if v.May[string(access.Deny)] {
+		delete(v.May, string(access.Revoke)) // the same
+	}
+	if p.opts.UI != "" && c.administrator() {
+		v.Workflow = UIPath + "/namespaces/" + url.PathEscape(p.opts.Namespace) + "/workflows/" + url.PathEscape(workflows.RequestID(row.ID))
+	}
+	return view{template: "request", title: title(v.Holds), data: v, status: v.form.status, changing: changing(v.Request)}, nil
+}
+
+// changing reports whether a request goes on without anybody doing something.
+func changing(q api.Request) bool {
+	return underWay(q.State) || q.State == access.StateEnding || q.State == access.StateOverdue
+}
+
+// credentials are the integrations on which a request has a login of Lapse's.
+func (p *Portal) credentials(c *caller, row store.RequestRow) (names []string) {
+	accounts := c.active(row)
+	for _, name := range slices.Sorted(maps.Keys(accounts)) {
+		if p.makesCredentials(c, accounts[name]) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// room is how much longer all of a request's access may last.
+func room(row store.RequestRow) access.Duration {
+	least := time.Duration(-1)
+	for _, h := range row.Holds {
+		if left := h.MaxEnd.Sub(h.EndsAt).Truncate(time.Second); h.State == access.StateActive && (least < 0 || left < least) {
+			least = left
+		}
+	}
+	return access.Duration(max(0, least))
+}
+
+// again is where the same can be asked for once more.
+func again(q api.Request) string {
+	query := url.Values{"for": {q.Duration.String()}, "reason": {q.Reason}}
+	for _, h := range q.Holds {
+		query.Add("want", wantValue(api.Want{Integration: h.Integration, Resource: h.Resource, Permission: h.Permission}))
+	}
+	return "/request?" + query.Encode()
+}
+
+// act does what a form on the page of a request asks for, and shows the form
+// again when that fails.
+func act[B any](p *Portal, r *http.Request, c *caller, name string, body B, do func(in *decideBy[B]) (api.Request, error)) (view, error) {
+	if faults := valid(body); faults != nil {
+		return p.showPage(r, c, name, faults)
+	}
+	in := &decideBy[B]{Body: body}
+	in.ID = r.PathValue("id")
+	out, err := do(in)
+	if err != nil {
+		return p.showPage(r, c, name, err)
+	}
+	to := "/requests/" + url.PathEscape(in.ID)
+	if r.PostForm.Get("from") == "inbox" {
+		to = "/inbox"
+	}
+	return view{to: to, note: outcomeNote(name, out)}, nil
+}
+
+// outcomeNote says what came of a form.
+func outcomeNote(name string, out api.Request) string {
+	if out.Note != "" {
+		return "It counts. What follows from it is under way."
+	}
+	subject := "The request of " + out.Person
+	switch name {
+	case "extension":
+		return "Extended."
+	case "decisions":
+		return subject + " is " + string(out.State) + "."
+	}
+	if out.State == access.StateEnded {
+		return "It has ended."
+	}
+	return "It is " + string(out.State) + "."
+}
+
+func (p *Portal) decidePage(r *http.Request, c *caller) (view, error) {
+	body := api.Decide{Verdict: access.Verdict(r.PostForm.Get("verdict")), Reason: r.PostForm.Get("reason")}
+	return act(p, r, c, "decisions", body, func(in *decideBy[api.Decide]) (api.Request, error) { return p.judge(r.Context(), c, in) })
+}
+
+func (p *Portal) extendPage(r *http.Request, c *caller) (view, error) {
+	body := api.Extend{By: strings.TrimSpace(r.PostForm.Get("by"))}
+	return act(p, r, c, "extension", body, func(in *decideBy[api.Extend]) (api.Request, error) { return p.extend(r.Context(), c, in) })
+}
+
+func (p *Portal) releasePage(r *http.Request, c *caller) (view, error) {
+	body := api.Why{Reason: r.PostForm.Get("reason")}
+	return act(p, r, c, "release", body, func(in *decideBy[api.Why]) (api.Request, error) { return p.release(r.Context(), c, in) })
+}
+
+func (p *Portal) revokePage(r *http.Request, c *caller) (view, error) {
+	body := api.Why{Reason: r.PostForm.Get("reason")}
+	return act(p, r, c, "revoke", body, func(in *decideBy[api.Why]) (api.Request, error) { return p.revoke(r.Context(), c, in) })
+}
+
+// credentialView is a credential as it is shown, this once.
+type credentialView struct {
+	ID, Integration string
+	Holds           []api.Hold
+	Lines           []credentialLine
+}
+
+type credentialLine struct {
+	ID, Name, Value string
+	Text            bool // for reading, not for copying
+}
+
+// credentialPage is the answer to the form itself, so that the secret is
+// neither in an address nor kept for a page after it.
+func (p *Portal) credentialPage(r *http.Request, c *caller) (view, error) {
+	in := &decideBy[api.NewCredential]{Body: api.NewCredential{New: r.PostForm.Get("new") == "true", Integration: r.PostForm.Get("integration")}}
+	in.ID = r.PathValue("id")
+	out, err := p.takeCredential(r.Context(), c, in)
+	if err != nil {
+		return p.showPage(r, c, "credentials", err)
+	}
+	row, err := c.request(r.Context(), in.ID)
+	if err != nil {
+		return view{}, err
+	}
+	v := credentialView{ID: in.ID, Integration: in.Body.Integration, Holds: c.brief(row).Holds}
+	add := func(name, value string, text bool) {
+		if value != "" {
+			v.Lines = append(v.Lines, credentialLine{ID: "line-" + strings.ReplaceAll(name, " ", "-"), Name: name, Value: value, Text: text})
+		}
+	}
+	add("user name", out.Username, false)
+	add("password", out.Password, false)
+	add("command", out.Command, false)
+	for _, name := range slices.Sorted(maps.Keys(out.Details)) {
+		add(strings.ReplaceAll(name, "_", " "), out.Details[name], name == customDetails)
+	}
+	return view{template: "credential", title: "Your login", data: v}, nil
+}
