@@ -3,12 +3,20 @@ package all
 
 import (
 	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/integrations/mariadb"
+	"github.com/lapse-access/lapse/integrations/mysql"
 	"github.com/lapse-access/lapse/integrations/postgresql"
+	"github.com/lapse-access/lapse/integrations/rabbitmq"
+	"github.com/lapse-access/lapse/integrations/rediscloud"
 )
 
 // Kinds returns a registry of every kind.
 func Kinds() integrations.Registry {
 	return integrations.NewRegistry(
+		mariadb.Kind(),
+		mysql.Kind(),
 		postgresql.Kind(),
+		rabbitmq.Kind(),
+		rediscloud.Kind(),
 	)
 }
