@@ -66,9 +66,9 @@ type part struct {
 	run  func(*testing.T, *system)
 }
 
-func endToEnd(t *testing.T, parts []part) {
+func endToEnd(t *testing.T, parts []part, changes ...func(yaml string, secret []byte) string) {
 	t.Parallel()
-	s := newSystem(t)
+	s := newSystem(t, changes...)
 	for _, p := range append(parts, part{"the audit trail", auditTrail}, part{"no secret anywhere", noSecrets}) {
 		t.Run(p.name, func(t *testing.T) {
 			here := *s

@@ -39,6 +39,7 @@ type system struct {
 	server  *localpg.Server
 	proxy   *integrationtest.Proxy
 	secrets *[]string // every password of the run
+	yaml    string    // the configuration
 }
 
 // people of the tests, by what they do.
@@ -92,8 +93,9 @@ var command = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-// newSystem starts everything and reads the catalog.
-func newSystem(t *testing.T) *system {
+// newSystem starts everything and reads the catalog. A change gets the
+// configuration and the connector's secret.
+func newSystem(t *testing.T, changes ...func(yaml string, secret []byte) string) *system {
 	t.Helper()
 	server := localpgtest.Start(t, 0)
 	target := net.JoinHostPort(localpg.Host, fmt.Sprint(server.Port))
@@ -108,8 +110,12 @@ func newSystem(t *testing.T) *system {
 	}
 	*s.secrets = append(*s.secrets, strings.Split(string(secret), `"`)[7], server.Password)
 	host, port, _ := net.SplitHostPort(s.proxy.Address())
+	s.yaml = fmt.Sprintf(configuration, host, port)
+	for _, change := range changes {
+		s.yaml = change(s.yaml, secret)
+	}
 	file := filepath.Join(t.TempDir(), "lapse.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, configuration, host, port), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(s.yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.process = newProcess(t, "-f", file)
@@ -158,6 +164,7 @@ type shown struct {
 		StartsAt                              time.Time `json:"starts_at"`
 		EndsAt                                time.Time `json:"ends_at"`
 		OverdueSeconds                        int64     `json:"overdue_seconds"`
+		Error                                 string
 		Evidence                              struct{ Grant, Revoke *access.Evidence }
 	}
 	Decisions []struct{ By, Verdict, Reason string }
