@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,6 +54,8 @@ func TestServer(t *testing.T) {
 				{"names and texts are quoted as the server reads them", quoting},
 				{"a long list of tables", manyTables},
 				{"the psql command works as it stands", psqlCommand},
+				{"the connector's password with every punctuation mark", punctuation},
+				{"16 people at once, 50 rounds", crowd},
 			} {
 				t.Run(test.name, func(t *testing.T) { test.run(t, b) })
 			}
@@ -815,4 +818,77 @@ func manyTables(t *testing.T, b *bed) {
 		t.Errorf("%d resources", len(found))
 	}
 	l.revoke(t, e)
+}
+
+// punctuation gives the connector a password of all that ASCII has beside
+// letters and digits, and then another one, by itself.
+func punctuation(t *testing.T, b *bed) {
+	const every = integrations.Secret("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ ")
+	with := func(password integrations.Secret) *lapse {
+		return at(t, b.target(func(_ *postgresql.Config, s *postgresql.Secret) { s.Password = password }))
+	}
+	defer b.exec(t, "postgres", "ALTER ROLE lapse PASSWORD '"+connectorPass+"'")
+	b.exec(t, "postgres", "ALTER ROLE lapse PASSWORD '"+strings.ReplaceAll(every.Reveal(), "'", "''")+"'")
+	l := with(every)
+	l.grant(t, readShop)
+	l.revoke(t, readShop)
+	next, err := l.Integration.(integrations.SecretRotator).NextSecret()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Integration.(integrations.SecretRotator).RotateSecret(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := with(every).tryGrant(t, readShop); access.KindOf(err) != access.Auth {
+		t.Errorf("with the password of before: %v", err)
+	}
+	l = with(next.(*postgresql.Secret).Password)
+	l.grant(t, readShop)
+	l.revoke(t, readShop)
+}
+
+// crowd has 16 people come and go on one schema by three processes.
+func crowd(t *testing.T, b *bed) {
+	rounds := 50
+	if b.Bin.Major < slices.Max(versions) || testing.Short() {
+		rounds = 5
+	}
+	levels := []access.Entitlement{readShop, entitlement("read_write", "schema", "shop", "public"), entitlement("admin", "schema", "shop", "public")}
+	processes := []integrations.Integration{start(t, b.target()), start(t, b.target()), start(t, b.target())}
+	var wg sync.WaitGroup
+	everybody := make([]*lapse, 16)
+	for n := range everybody {
+		l := &lapse{Integration: processes[n%3], account: someone()}
+		everybody[n] = l
+		wg.Go(func() {
+			for round := range rounds {
+				e := levels[(n+round)%3]
+				if _, err := l.tryGrant(t, e); err != nil {
+					t.Errorf("granting %s to %s: %v", e, l.account.ID, err)
+					return
+				}
+				if round == rounds-1 && n%2 == 0 {
+					return // keeps it
+				}
+				if _, err := l.tryRevoke(t, e); err != nil {
+					t.Errorf("revoking %s from %s: %v", e, l.account.ID, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	o := &observer{b}
+	for n, l := range everybody {
+		last := levels[(n+rounds-1)%3]
+		roles := value[int64](t, b, "postgres", "SELECT count(*) FROM pg_auth_members WHERE member = $1::regrole", l.account.Name)
+		switch {
+		case n%2 == 1 && roles != 0:
+			t.Errorf("%s is in %d roles, want none", l.account.Name, roles)
+		case n%2 == 0 && (roles != 1 || !o.Can(t, l.account, last)):
+			t.Errorf("%s is in %d roles, want that of %s", l.account.Name, roles, last)
+		case n%2 == 0:
+			l.revoke(t, last)
+		}
+	}
 }

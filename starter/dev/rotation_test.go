@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -88,21 +87,27 @@ func TestRotation(t *testing.T) {
 func rotatedUnderLoad(t *testing.T, s *system, file string) {
 	const rounds = 5
 	passwords := []string{s.secret(file)}
-	var wg sync.WaitGroup
-	for i := range many {
-		wg.Go(func() {
-			who := fmt.Sprintf("p%d@example.com", i)
-			for range rounds {
-				r := s.ask(who, "read_only", "5m")
-				s.must(dan, "approve", r.ID)
-				s.wait(r.ID, access.StateActive, time.Minute)
-				s.must(who, "release", r.ID)
-				s.wait(r.ID, access.StateEnded, time.Minute)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t.Run("people", func(t *testing.T) {
+			for i := range many {
+				t.Run(fmt.Sprint(i), func(t *testing.T) {
+					t.Parallel()
+					on := *s
+					on.t = t
+					who := fmt.Sprintf("p%d@example.com", i)
+					for range rounds {
+						r := on.ask(who, "read_only", "5m")
+						on.must(dan, "approve", r.ID)
+						on.wait(r.ID, access.StateActive, time.Minute)
+						on.must(who, "release", r.ID)
+						on.wait(r.ID, access.StateEnded, time.Minute)
+					}
+				})
 			}
 		})
-	}
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
+	}()
 	for {
 		select {
 		case <-done:
@@ -181,9 +186,13 @@ func rotatedAndKilled(t *testing.T, s *system, file string) {
 	mine := []string{known.Password}
 	for after := 10 * time.Millisecond; after < 300*time.Millisecond; after = after * 2 {
 		for _, what := range []string{"--secret", "--person=" + ana} {
-			go s.lapse(dan, "rotate", "prod-pg", what)
+			cmd := s.command(dan, "rotate", "prod-pg", what)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
 			time.Sleep(after)
 			s.kill()
+			cmd.Wait() // it was cut, or not
 			s.start()
 			s.must(dan, "check", "prod-pg") // works whichever password holds
 		}

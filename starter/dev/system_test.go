@@ -125,8 +125,8 @@ func newSystem(t *testing.T, changes ...func(yaml string, secret []byte) string)
 	return s
 }
 
-// lapse runs the command as somebody.
-func (s *system) lapse(as string, args ...string) (stdout string, err error) {
+// command is the command lapse as somebody.
+func (s *system) command(as string, args ...string) *exec.Cmd {
 	s.t.Helper()
 	path, err := command()
 	if err != nil {
@@ -134,6 +134,13 @@ func (s *system) lapse(as string, args ...string) (stdout string, err error) {
 	}
 	cmd := exec.CommandContext(s.t.Context(), path, append(args, "-o", "json")...)
 	cmd.Env = append(os.Environ(), "LAPSE_AS="+as, "LAPSE_URL=http://"+s.setting("LAPSE_PORTAL"))
+	return cmd
+}
+
+// lapse runs the command as somebody.
+func (s *system) lapse(as string, args ...string) (stdout string, err error) {
+	s.t.Helper()
+	cmd := s.command(as, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err = cmd.Run(); err != nil {
