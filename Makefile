@@ -44,7 +44,7 @@ test: servers ## run all tests; CI=true makes a missing real server an error
 .PHONY: bench
 bench: ## measure what Lapse costs, which takes minutes; LAPSE_UPDATE=1 writes docs/performance.md
 	@deploy/dev/postgresql.sh
-	cd starter/dev && LAPSE_FIGURES=1 $(GO) test -count=1 -v -timeout 30m -run '^TestFigures$$' .
+	cd starter/dev && LAPSE_FIGURES=$(or $(LAPSE_FIGURES),1) $(GO) test -count=1 -v -timeout 60m -run '^TestFigures$$' .
 
 .PHONY: record
 record: ## record the workflow histories that the replay test needs

@@ -36,23 +36,22 @@ import (
 
 // sizes are how much TestFigures measures.
 type sizes struct {
-	full     bool
-	sleepers [2]int // sleeping grants between which memory and disk are compared
-	rounds   int    // of floors and lifecycles, in turns; of the full ones the first is to warm up
-	clients  int    // people who ask at once
-	few      int    // as many on PostgreSQL, where operations take turns
-	// asleep is how long a lifecycle sleeps: longer than a grant takes when all
-	// ask at once, since a grant that is not made by its end is given up.
-	asleep         time.Duration
-	floors, cycles int   // in a round
-	slow           int   // lifecycles in a round on PostgreSQL
-	approvals      int   // one at a time, and as many in parallel
-	ends           []int // in one second on PostgreSQL
+	full           bool
+	sleepers       [2]int        // sleeping grants between which memory and disk are compared
+	rounds         int           // of floors and lifecycles, in turns; of the full ones the first is to warm up
+	clients        int           // people who ask at once
+	few            int           // as many on PostgreSQL, where operations take turns
+	asleep         time.Duration // of a lifecycle
+	floors, cycles int           // in a round
+	slow           int           // lifecycles in a round on PostgreSQL
+	approvals      int           // one at a time, and as many in parallel
+	ends           []int         // in one second on PostgreSQL
 }
 
 var (
 	smallSizes = sizes{sleepers: [2]int{1, 5}, rounds: 1, clients: 4, few: 2, asleep: 3 * time.Second, floors: 8, cycles: 4, slow: 2, approvals: 2, ends: []int{5}}
-	fullSizes  = sizes{full: true, sleepers: [2]int{100, 1000}, rounds: 4, clients: 108, few: 16, asleep: 5 * time.Second, floors: 324, cycles: 216, slow: 32, approvals: 60, ends: []int{200, 1000}}
+	fullSizes  = sizes{full: true, sleepers: [2]int{50, 250}, rounds: 3, clients: 24, few: 8, asleep: 2 * time.Second, floors: 96, cycles: 48, slow: 16, approvals: 30, ends: []int{200}}
+	longSizes  = sizes{full: true, sleepers: [2]int{100, 1000}, rounds: 4, clients: 24, few: 8, asleep: 2 * time.Second, floors: 324, cycles: 96, slow: 32, approvals: 60, ends: []int{200, 1000}}
 )
 
 // TestFigures measures what Lapse costs, in one process with its Temporal
@@ -62,12 +61,16 @@ var (
 //
 //	make bench                  # prints the table
 //	make bench LAPSE_UPDATE=1   # and writes it into docs/performance.md
+//	make bench LAPSE_FIGURES=long   # with 1,000 where it has 250 and 200 otherwise
 func TestFigures(t *testing.T) {
 	size := smallSizes
-	if os.Getenv("LAPSE_FIGURES") != "" {
-		size = fullSizes
-	} else {
+	switch os.Getenv("LAPSE_FIGURES") {
+	case "":
 		t.Parallel()
+	case "long":
+		size = longSizes
+	default:
+		size = fullSizes
 	}
 	f := newFigures(t, size)
 	for _, part := range []struct {
