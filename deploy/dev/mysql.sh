@@ -11,15 +11,18 @@ umask 022
 here=$(dirname "$0")
 . "$here/debian.sh"
 
+# The client is there to paste the command into that people get.
+there() { [ -x /usr/sbin/mariadbd ] && [ -x /usr/bin/mariadb ]; }
+
 ensure_system() {
-	[ ! -x /usr/sbin/mariadbd ] || return 0
+	! there || return 0
 	may_install || return 1
 	# Two of us must not install at once.
 	(
 		flock 9
-		[ ! -x /usr/sbin/mariadbd ] || exit 0
+		! there || exit 0
 		echo "Installing MariaDB from Debian's packages"
-		apt update && apt install --yes --no-install-recommends mariadb-server-core
+		apt update && apt install --yes --no-install-recommends mariadb-server-core mariadb-client-core
 	) 9>"$cache/apt.lock"
 }
 
