@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -62,6 +63,7 @@ func TestServer(t *testing.T) {
 				{"the API's certificate is verified", certificates},
 				{"the connector changes its own password", ownPassword},
 				{"terminate_sessions", terminateSessions},
+				{"a connection that is gone and listed", ghostConnection},
 				{"a witness sees what the observer sees", witnesses},
 				{"a topic needs a topic exchange", topicExchange},
 				{"an API that is down is a reason to retry", apiDown}, // the last one
@@ -1094,6 +1096,25 @@ func terminateSessions(t *testing.T, b *bed) {
 			conn.CloseDeadline(time.Now().Add(time.Second))
 		}
 	}
+}
+
+// ghostConnection: RabbitMQ 3 can list a connection for ever that was closed
+// while it was being opened.
+func ghostConnection(t *testing.T, b *bed) {
+	l := at(t, b.target())
+	l.grant(t, consumeOrders)
+	t.Cleanup(func() { b.gate.set(func() { b.gate.bug = nil }) })
+	b.gate.set(func() {
+		b.gate.bug = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/connections/username/") {
+				return false
+			}
+			fmt.Fprintf(w, `[{"name":"127.0.0.1:1 -> 127.0.0.1:2","user":%q}]`, l.account.Name)
+			return true
+		}
+	})
+	l.revoke(t, consumeOrders)
+	b.can(t, l, consumeOrders, false)
 }
 
 func witnesses(t *testing.T, b *bed) {

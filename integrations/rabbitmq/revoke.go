@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
@@ -103,24 +104,45 @@ func (i *integration) closed(t target, before, after access.Entry, owed rights, 
 // is not in the broker's list yet.
 const rounds = 2
 
+// ghostAfter is when a connection that is closed and listed still is looked for
+// among the broker's statistics, which name every open one after five seconds:
+// https://www.rabbitmq.com/docs/management#statistics-interval
+const ghostAfter = 6 * time.Second
+
 // endSessions closes the connections of a user, and looks until they are gone. A
 // client that comes back does so with what the account has by now, and is let in.
+// RabbitMQ 3 may list one for ever that was closed while it was being opened; its
+// statistics do not.
 func (i *integration) endSessions(ctx context.Context, name string) (ended int, err error) {
-	var closing []string
-	round, begun := 0, false
+	var closing, ghosts []string
+	round, begun := 0, time.Time{}
 	err = turn.Until(ctx, func() (bool, error) {
 		open, err := i.api.connections(ctx, name)
 		if err != nil {
 			return false, err
 		}
-		if !begun {
-			begun, closing = true, open
+		open = slices.DeleteFunc(open, func(c string) bool { return slices.Contains(ghosts, c) })
+		if begun.IsZero() {
+			begun, closing = time.Now(), open
 			ended += len(open)
 		}
-		if slices.ContainsFunc(closing, func(c string) bool { return slices.Contains(open, c) }) {
+		left := slices.DeleteFunc(open, func(c string) bool { return !slices.Contains(closing, c) })
+		if len(left) > 0 && time.Since(begun) > ghostAfter {
+			live, err := i.api.connectionsOfAll(ctx, name)
+			if err != nil {
+				return false, err
+			}
+			for _, c := range left {
+				if !slices.Contains(live, c) {
+					ghosts = append(ghosts, c)
+					ended--
+				}
+			}
+		}
+		if len(left) > 0 {
 			return false, i.api.closeConnections(ctx, name)
 		}
-		begun = false
+		begun = time.Time{}
 		round++
 		return round == rounds, nil
 	})
