@@ -3,6 +3,9 @@ package all
 
 import (
 	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/integrations/databricks"
+	"github.com/lapse-access/lapse/integrations/github"
+	"github.com/lapse-access/lapse/integrations/grafana"
 	"github.com/lapse-access/lapse/integrations/mariadb"
 	"github.com/lapse-access/lapse/integrations/mysql"
 	"github.com/lapse-access/lapse/integrations/postgresql"
@@ -13,6 +16,9 @@ import (
 // Kinds returns a registry of every kind.
 func Kinds() integrations.Registry {
 	return integrations.NewRegistry(
+		databricks.Kind(),
+		github.Kind(),
+		grafana.Kind(),
 		mariadb.Kind(),
 		mysql.Kind(),
 		postgresql.Kind(),

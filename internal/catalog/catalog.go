@@ -25,11 +25,11 @@ func (f Filter) Offers(r access.Resource) bool {
 	return (len(f.Include) == 0 || slices.ContainsFunc(f.Include, matches)) && !slices.ContainsFunc(f.Exclude, matches)
 }
 
-// Take puts what is offered, and can be granted, on a page. The count is of all
-// pages so far; full is true when there are to be no more.
+// Take puts what is offered, and can be granted or says why not, on a page. The
+// count is of all pages so far; full is true when there are to be no more.
 func (f Filter) Take(page *access.Page, count *int, found ...access.Found) (full bool) {
 	for _, r := range found {
-		if !f.Offers(r.Resource) || len(r.Permissions) == 0 {
+		if !f.Offers(r.Resource) || len(r.Permissions) == 0 && r.Note == "" {
 			continue
 		}
 		if *count == f.Max {

@@ -55,14 +55,9 @@ type Client struct {
 
 // New makes a client. It does not connect.
 func New(o Options) (*Client, error) {
-	base, err := url.Parse(o.URL)
-	switch {
-	case err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http":
-		return nil, access.Errorf(access.Invalid, "the URL is not of the form https://HOST/PATH")
-	case base.User != nil || base.RawQuery != "" || base.Fragment != "":
-		return nil, access.Errorf(access.Invalid, "the URL has more than a host and a path")
-	case base.Scheme == "http" && !o.Plain && !loopback(base.Hostname()):
-		return nil, access.Errorf(access.Invalid, "the URL would send the credential unencrypted").WithRemedy("use https")
+	base, err := Base(o.URL, o.Plain)
+	if err != nil {
+		return nil, err
 	}
 	transport, err := Transport(o.CACertificate, o.SkipVerify)
 	if err != nil {
@@ -72,6 +67,20 @@ func New(o Options) (*Client, error) {
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
+}
+
+// Base reads the URL of an API, to which a credential will be sent.
+func Base(raw string, plain bool) (*url.URL, error) {
+	base, err := url.Parse(raw)
+	switch {
+	case err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http":
+		return nil, access.Errorf(access.Invalid, "the URL is not of the form https://HOST/PATH")
+	case base.User != nil || base.RawQuery != "" || base.Fragment != "":
+		return nil, access.Errorf(access.Invalid, "the URL has more than a host and a path")
+	case base.Scheme == "http" && !plain && !loopback(base.Hostname()):
+		return nil, access.Errorf(access.Invalid, "the URL would send the credential unencrypted").WithRemedy("use https")
+	}
+	return base, nil
 }
 
 func loopback(host string) bool {
@@ -96,6 +105,47 @@ func Transport(caCertificate string, skipVerify bool) (*http.Transport, error) {
 		IdleConnTimeout:       45 * time.Second, // some servers close theirs after a minute
 		ForceAttemptHTTP2:     true,
 	}, nil
+}
+
+// Guard is a transport for a vendor's own client, which then keeps to what Do
+// keeps to: an answer has a limit, a redirect is an error, and an error is an
+// access.Error that names neither the address nor what was sent.
+func Guard(transport http.RoundTripper) http.RoundTripper { return guard{transport} }
+
+type guard struct{ http.RoundTripper }
+
+func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
+	got, err := g.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, Unanswered(err)
+	}
+	if got.StatusCode/100 == 3 {
+		got.Body.Close()
+		return nil, access.Errorf(Kind(got.StatusCode), "the API answers %d, which leads elsewhere", got.StatusCode)
+	}
+	got.Body = &bounded{ReadCloser: got.Body, left: answerLimit}
+	return got, nil
+}
+
+// bounded ends a body with an error where it is too long, or broke.
+type bounded struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
+	if b.left -= n; b.left < 0 {
+		return 0, tooLong()
+	}
+	if err != nil && err != io.EOF {
+		err = Unanswered(err)
+	}
+	return n, err
+}
+
+func tooLong() error {
+	return access.Errorf(access.Limit, "the answer is larger than %d MiB", answerLimit>>20)
 }
 
 // Response is an answer, read to its end.
@@ -151,7 +201,7 @@ func (c *Client) Do(ctx context.Context, method string, path []string, query url
 		return nil, Unanswered(err)
 	}
 	if len(r.Body) > answerLimit {
-		return nil, access.Errorf(access.Limit, "the answer is larger than %d MiB", answerLimit>>20)
+		return nil, tooLong()
 	}
 	if r.Status/100 == 2 {
 		return r, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -180,5 +181,44 @@ func TestTLS(t *testing.T) {
 		if _, err := client(t, test.Options).Do(t.Context(), http.MethodGet, nil, nil, nil); access.KindOf(err) != test.want {
 			t.Errorf("verified by %s: %v, want %q", test.name, err, test.want)
 		}
+	}
+}
+
+// TestGuard has a vendor's client meet what Do meets.
+func TestGuard(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/redirect":
+			http.Redirect(w, r, "/", http.StatusFound)
+		case "/long", "/exact":
+			w.Write(make([]byte, answerLimit))
+			w.Write(make([]byte, len(strings.TrimPrefix(r.URL.Path, "/exact"))))
+		case "/short":
+			w.Header().Set("Content-Length", "10")
+		default:
+			http.Error(w, "no", http.StatusTeapot)
+		}
+	})
+	get := func(url string) (status int, n int64, err error) {
+		got, err := (&http.Client{Transport: Guard(http.DefaultTransport)}).Get(url)
+		if err != nil {
+			return 0, 0, err
+		}
+		defer got.Body.Close()
+		n, err = io.Copy(io.Discard, got.Body)
+		return got.StatusCode, n, err
+	}
+	for path, want := range map[string]access.ErrorKind{"/": "", "/exact": "", "/long": access.Limit, "/redirect": access.Invalid, "/short": access.Retry} {
+		status, n, err := get(s.URL + path)
+		if access.KindOf(err) != want {
+			t.Errorf("%s: %d, %d bytes, %v; want %q", path, status, n, err, want)
+		}
+	}
+	if status, _, _ := get(s.URL); status != http.StatusTeapot {
+		t.Errorf("an answer that is not 2xx is %d", status)
+	}
+	s.Close()
+	if _, _, err := get(s.URL); access.KindOf(err) != access.Retry {
+		t.Errorf("nobody answers: %v", err)
 	}
 }
