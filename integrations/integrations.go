@@ -57,7 +57,9 @@ type Integration interface {
 	DeleteAccount(ctx context.Context, req DeleteRequest) (DeleteResult, error)
 
 	// Accounts lists what carries the mark of this instance and integration,
-	// a page at a time.
+	// a page at a time: each account with all that it holds, where what covers
+	// something may stand for it, and with what somebody else gave it; and the
+	// roles of entitlements that nobody has.
 	Accounts(ctx context.Context, cursor string) (access.PrincipalPage, error)
 
 	// Close releases connections.
@@ -215,6 +217,15 @@ type Target struct {
 	Log    *slog.Logger
 }
 
+// ConfigOf is the configuration of a target as the kind's own type.
+func ConfigOf[C any](t Target) (*C, error) {
+	c, ok := t.Config.(*C)
+	if !ok {
+		return nil, access.Errorf(access.Invalid, "integration %s: the configuration is a %T", t.Name, t.Config)
+	}
+	return c, nil
+}
+
 // Permission is what can be requested on a resource type.
 type Permission struct {
 	Name string `json:"name"`
@@ -256,6 +267,8 @@ type Kind struct {
 	RotatesSecret bool
 	// Setup is how the connector gets an account of its own on the target.
 	Setup Setup
+	// LastResort is how access is taken away while Lapse does not run.
+	LastResort LastResort
 	// Certification is the room's certification.json, which its certification
 	// test writes.
 	Certification []byte
@@ -276,6 +289,22 @@ type Setup struct {
 	// Tiers writes the scripts for options that were checked against their
 	// declaration, from the fewest rights to the most.
 	Tiers func(options any) ([]Tier, error)
+}
+
+// LastResort is how an administrator of a target takes away by hand what a
+// person has there through Lapse. It is written down while Lapse runs, from the
+// configuration alone: Target.Secret is nil.
+type LastResort struct {
+	// Language is that of the steps, as Markdown calls it: sql, sh.
+	Language string
+	// Head is what comes before the steps, for a POSIX shell: the command into
+	// which statements are pasted, or for steps in sh how to log in. A secret is
+	// three dots in it.
+	Head func(t Target) (string, error)
+	// Steps end what the request names and keep what must remain. On an account
+	// of Lapse's own nobody can log in afterwards, and nothing goes on. To run
+	// them twice is no error; what somebody else has, they do not touch.
+	Steps func(t Target, req RevokeRequest) (string, error)
 }
 
 // Tier is how far the rights of a connector's account go. Its script stands by

@@ -131,16 +131,9 @@ func OpenConnector(dir string) (*Connector, error) {
 	if c.Codec, err = parseCodec(lines); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, codecFile), err)
 	}
-	der, err := readPEM(dir, ticketName+".pub", pemEd25519Public)
-	if err != nil {
+	if c.TicketPublic, err = TicketPublic(filepath.Join(dir, ticketName+".pub")); err != nil {
 		return nil, err
 	}
-	key, err := x509.ParsePKIXPublicKey(der)
-	ticket, ok := key.(ed25519.PublicKey)
-	if err != nil || !ok {
-		return nil, notAKey(dir, ticketName+".pub")
-	}
-	c.TicketPublic = ticket
 	raw, err := readPEM(dir, sealName+".pub", pemSealPublic)
 	if err != nil {
 		return nil, err
@@ -149,6 +142,21 @@ func OpenConnector(dir string) (*Connector, error) {
 		return nil, notAKey(dir, sealName+".pub")
 	}
 	return c, nil
+}
+
+// TicketPublic reads a ticket.pub, wherever it is kept.
+func TicketPublic(path string) (ed25519.PublicKey, error) {
+	dir, name := filepath.Split(path)
+	der, err := readPEM(dir, name, pemEd25519Public)
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.ParsePKIXPublicKey(der)
+	ticket, ok := key.(ed25519.PublicKey)
+	if err != nil || !ok {
+		return nil, notAKey(dir, name)
+	}
+	return ticket, nil
 }
 
 // createMissing makes what is not there yet. A public half follows from its
