@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
@@ -15,6 +16,8 @@ import (
 	"go.temporal.io/api/serviceerror"
 
 	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/engine"
 	"github.com/lapse-access/lapse/internal/store"
 	"github.com/lapse-access/lapse/workflows"
 )
@@ -22,7 +25,7 @@ import (
 // SweepStore holds the store's rows against the workflows: an account that
 // holds something gets a lost workflow back, a request that was never begun is
 // begun, and one that was ended in Temporal before anything was granted is
-// closed. After a restore it only reports.
+// closed. After a restore, and on a dry run, it only reports.
 func (c *Control) SweepStore(ctx context.Context, a access.SweepArgs) (access.SweepReport, error) {
 	return guard(ctx, failed, func(ctx context.Context) (r access.SweepReport, err error) {
 		in, err := c.Store.Integration(ctx, a.Integration)
@@ -32,12 +35,19 @@ func (c *Control) SweepStore(ctx context.Context, a access.SweepArgs) (access.Sw
 		if err != nil {
 			return r, err
 		}
-		r = access.SweepReport{Integration: in.Name, Connector: workflows.ConnectorQueue(in.Connector), Known: true, At: time.Now().UTC(), Findings: []access.Finding{}}
-		if r.ReportOnly, err = c.CheckEpoch(ctx); err != nil {
+		r = access.SweepReport{ID: in.ID, Integration: in.Name, Connector: workflows.ConnectorQueue(in.Connector), Known: true, At: time.Now().UTC(), DryRun: a.DryRun, Findings: []access.Finding{}}
+		look := c.CheckEpoch
+		if a.DryRun {
+			look = c.Store.ReportOnly // the other moves the epoch on
+		}
+		if r.ReportOnly, err = look(ctx); err != nil {
 			return r, err
 		}
 		if r.ReportOnly != "" {
-			r.Findings = append(r.Findings, access.Finding{Kind: "restored", Subject: "lapse", Text: r.ReportOnly})
+			r.Findings = append(r.Findings, access.Finding{Kind: access.FindingRestored, Subject: "lapse", Text: r.ReportOnly})
+		}
+		if acts(r) {
+			r.Repair = repairs(a, in)
 		}
 		if err := c.sweepAccounts(ctx, a.Integration, &r); err != nil {
 			return r, err
@@ -45,11 +55,30 @@ func (c *Control) SweepStore(ctx context.Context, a access.SweepArgs) (access.Sw
 		if err := c.sweepRequests(ctx, a.Integration, &r); err != nil {
 			return r, err
 		}
-		if err := c.sweepRotations(ctx, in, &r); err != nil {
+		if acts(r) && in.Removal.Running() {
+			// Its workflow looks again, and is back where it was ended in Temporal.
+			if err := engine.StartRemoval(ctx, c.Temporal, in.ID); err != nil {
+				return r, err
+			}
+		}
+		if err := c.sweepRotations(ctx, in, &r); err != nil || a.DryRun {
 			return r, err
 		}
 		return r, c.logHead(ctx)
 	})
+}
+
+// acts reports whether a sweep may change anything.
+func acts(r access.SweepReport) bool { return r.ReportOnly == "" && !r.DryRun }
+
+// repairs are the sorts that a sweep repairs beside those that it always does:
+// those of the integration's policy, or those that somebody asks for.
+func repairs(a access.SweepArgs, in store.IntegrationRow) []access.FindingKind {
+	kinds := access.Repairable()
+	if !a.Repair {
+		return slices.DeleteFunc(kinds, func(k access.FindingKind) bool { return !slices.Contains(in.Sweep.Repair, k) })
+	}
+	return slices.DeleteFunc(kinds, func(k access.FindingKind) bool { return len(a.Only) > 0 && !slices.Contains(a.Only, k) })
 }
 
 // headEvery is the time between two signed heads in the log, in seconds.
@@ -88,8 +117,8 @@ func (c *Control) sweepAccounts(ctx context.Context, integration string, r *acce
 			return err
 		}
 		if lost {
-			f := access.Finding{Kind: "lost_account", Subject: person.Email, Text: fmt.Sprintf("the account has %d open holds and no workflow", len(row.Holds))}
-			if r.ReportOnly == "" {
+			f := access.Finding{Kind: access.FindingLostAccount, Subject: person.Email, Text: fmt.Sprintf("the account has %d open holds and no workflow", len(row.Holds))}
+			if acts(*r) {
 				if impostor != "" {
 					f.Text += "; another one had its id: " + impostor
 					if err := c.Temporal.TerminateWorkflow(ctx, workflows.AccountID(row.ID), "", "not Lapse's"); err != nil {
@@ -105,9 +134,10 @@ func (c *Control) sweepAccounts(ctx context.Context, integration string, r *acce
 		}
 		for _, h := range row.Holds {
 			if late := h.OverdueAt(r.At); late > access.OverdueAfter {
-				r.Findings = append(r.Findings, access.Finding{Kind: "overdue", Subject: person.Email, Text: fmt.Sprintf("%s should be gone for %s", h.Entitlement, late.Round(time.Second))})
+				r.Findings = append(r.Findings, access.Finding{Kind: access.FindingOverdue, Subject: person.Email, About: h.Entitlement.String(),
+					Text: fmt.Sprintf("%s should be gone for %s (request %s)", h.Entitlement, late.Round(time.Second), h.RequestID)})
 			}
-			if person.Disabled && r.ReportOnly == "" && h.State == access.StateActive {
+			if person.Disabled && acts(*r) && h.State == access.StateActive {
 				op := workflows.Op{ID: "disabled/" + h.ID, Kind: workflows.UpdateEnd, RequestID: h.RequestID, HoldIDs: []string{h.ID}, Actor: "lapse", Why: "the person is disabled"}
 				if err := c.Tell(ctx, workflows.TellArgs{AccountID: row.ID, Op: op}); err != nil {
 					return err
@@ -120,69 +150,79 @@ func (c *Control) sweepAccounts(ctx context.Context, integration string, r *acce
 
 // sweepRotations tells of credentials whose change failed half way.
 func (c *Control) sweepRotations(ctx context.Context, in store.IntegrationRow, r *access.SweepReport) error {
-	secret, accounts, err := c.Store.Rotations(ctx, in.ID)
+	stuck, err := c.Store.Stuck(ctx, in.ID)
 	if err != nil {
 		return err
 	}
-	stuck := func(subject, why, remedy string) {
-		r.Findings = append(r.Findings, access.Finding{Kind: "stuck_rotation", Subject: subject, Text: why + " (" + remedy + ")"})
-	}
-	if secret.Stuck != "" {
-		stuck(in.Name, "the connector's own secret could not be changed: "+secret.Stuck, "lapse rotate "+in.Name+" --secret tries again")
-	}
-	for _, id := range slices.Sorted(maps.Keys(accounts)) {
-		if why := accounts[id].Stuck; why != "" {
+	for _, id := range slices.Sorted(maps.Keys(stuck)) {
+		f := access.Finding{Kind: access.FindingStuckRotation, Subject: in.Name,
+			Text: "the connector's own secret could not be changed: " + stuck[id] + " (lapse rotate " + in.Name + " --secret tries again)"}
+		if id != in.ID {
 			row, err := c.Store.Account(ctx, id)
 			if err != nil {
 				return err
 			}
-			if len(row.Holds) > 0 {
-				stuck(row.Email, "the password may be one that nobody knows: "+why, "lapse rotate "+in.Name+" --person "+row.Email+" makes another")
+			if len(row.Holds) == 0 {
+				continue
 			}
+			f.Subject = row.Email
+			f.Text = "the password may be one that nobody knows: " + stuck[id] + " (lapse rotate " + in.Name + " --person " + row.Email + " makes another)"
+		}
+		r.Findings = append(r.Findings, f)
+	}
+	return nil
+}
+
+// sweepRequests looks after the requests that are not over.
+func (c *Control) sweepRequests(ctx context.Context, integration string, r *access.SweepReport) error {
+	for _, filter := range []store.RequestFilter{{State: access.StatePending}, {Phase: store.PhaseOpen}} {
+		filter.Integration, filter.Limit = integration, 1000
+		for {
+			rows, err := c.Store.Requests(ctx, filter)
+			if err != nil {
+				return err
+			}
+			for _, row := range rows {
+				if err := c.sweepRequest(ctx, row, filter.Phase == store.PhaseOpen, r); err != nil {
+					return err
+				}
+			}
+			if len(rows) < filter.Limit {
+				break
+			}
+			filter.After = rows[len(rows)-1].ID
 		}
 	}
 	return nil
 }
 
-func (c *Control) sweepRequests(ctx context.Context, integration string, r *access.SweepReport) error {
-	filter := store.RequestFilter{Integration: integration, State: access.StatePending, Limit: 1000}
-	for {
-		rows, err := c.Store.Requests(ctx, filter)
-		if err != nil {
-			return err
-		}
-		for _, row := range rows {
-			if err := c.sweepRequest(ctx, row, r); err != nil {
-				return err
-			}
-		}
-		if len(rows) < filter.Limit {
-			return nil
-		}
-		filter.After = rows[len(rows)-1].ID
-	}
-}
-
-// sweepRequest looks after a request of which nothing was granted yet.
-func (c *Control) sweepRequest(ctx context.Context, row store.RequestRow, r *access.SweepReport) error {
+// sweepRequest looks after one request: something of it is granted, or nothing
+// is yet.
+func (c *Control) sweepRequest(ctx context.Context, row store.RequestRow, granted bool, r *access.SweepReport) error {
 	status, err := c.status(ctx, workflows.RequestID(row.ID))
-	if err != nil {
+	if err != nil || status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		return err
 	}
-	if status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING || r.ReportOnly != "" {
-		return nil
-	}
-	f := access.Finding{Kind: "lost_request", Subject: row.ID}
-	if status == enumspb.WORKFLOW_EXECUTION_STATUS_UNSPECIFIED && row.State == access.StatePending {
+	f := access.Finding{Kind: access.FindingLostRequest, Subject: row.ID}
+	switch {
+	case granted && status == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
+		return nil // what was open when it was looked up is over by now
+	case granted:
+		f.Text = "its workflow was ended in Temporal; what is held goes on, and its account ends it in time"
+	case status == enumspb.WORKFLOW_EXECUTION_STATUS_UNSPECIFIED && row.State == access.StatePending:
 		// The portal stored it and was stopped before it could start it.
-		if _, err := c.Temporal.ExecuteWorkflow(ctx, RequestStart(row.Request, ""), workflows.RequestType, workflows.RequestInput{RequestID: row.ID}); err != nil {
-			return err
+		if f.Text = "it had no workflow yet"; acts(*r) {
+			if _, err := c.Temporal.ExecuteWorkflow(ctx, RequestStart(row.Request, ""), workflows.RequestType, workflows.RequestInput{RequestID: row.ID}); err != nil {
+				return err
+			}
+			f.Repaired = "its workflow was started"
 		}
-		f.Text, f.Repaired = "it had no workflow yet", "its workflow was started"
-	} else {
-		f.Text, f.Repaired = "its workflow was ended in Temporal before anything was granted", "closed as failed"
-		if err := c.closeRequest(ctx, row, f.Text); err != nil {
-			return err
+	default:
+		if f.Text = "its workflow was ended in Temporal before anything was granted"; acts(*r) {
+			if err := c.closeRequest(ctx, row, f.Text); err != nil {
+				return err
+			}
+			f.Repaired = "closed as failed"
 		}
 	}
 	r.Findings = append(r.Findings, f)
@@ -238,28 +278,46 @@ func (c *Control) status(ctx context.Context, id string) (enumspb.WorkflowExecut
 	return d.WorkflowExecutionInfo.Status, nil
 }
 
-// SweepCompare holds what the target shows against the store, and keeps the
-// findings. A target that can be read wakes the accounts that wait for it.
+// SweepCompare holds what the target shows against the store, repairs through
+// the accounts what is to be repaired, and keeps the findings. A target that can
+// be read wakes the accounts that wait for it.
 func (c *Control) SweepCompare(ctx context.Context, a access.CompareArgs) (access.SweepReport, error) {
 	return guard(ctx, failed, func(ctx context.Context) (access.SweepReport, error) {
 		r := a.Report
-		in, err := c.Store.IntegrationByName(ctx, r.Integration)
+		in, err := c.Store.Integration(ctx, r.ID)
+		if errors.Is(err, store.ErrNotFound) {
+			return r, nil // it was forgotten meanwhile
+		}
 		if err != nil {
 			return r, err
 		}
 		if !a.Last {
 			if !a.Read {
-				r.Findings = append(r.Findings, access.Finding{Kind: "unreadable", Subject: r.Integration, Text: a.Error})
-			} else if err := c.compare(ctx, in.ID, a.Principals, &r); err != nil {
+				r.Findings = append(r.Findings, access.Finding{Kind: access.FindingUnreadable, Subject: r.Integration, Text: a.Error})
+			} else if err := c.compare(ctx, in, a, &r); err != nil || len(r.Doubts) > 0 {
 				return r, err
 			}
 		}
+		_, before, err := c.Store.Findings(ctx, in.ID)
+		if err != nil {
+			return r, err
+		}
 		var repaired []access.Change
-		for _, f := range r.Findings {
+		for i, f := range r.Findings {
+			if f.Since.IsZero() {
+				r.Findings[i].Since = r.At
+				if seen := slices.IndexFunc(before, f.Same); seen >= 0 && !before[seen].Since.IsZero() {
+					r.Findings[i].Since = before[seen].Since
+				}
+			}
 			if f.Repaired != "" {
-				repaired = append(repaired, access.Change{Event: access.Event{Key: strings.Join([]string{"sweep", in.ID, r.At.Format(time.RFC3339Nano), f.Kind, f.Subject}, "/"),
+				repaired = append(repaired, access.Change{Event: access.Event{Key: strings.Join([]string{"sweep", in.ID, r.At.Format(time.RFC3339Nano), string(f.Kind), f.Subject, f.About}, "/"),
 					Kind: "sweep.repaired", At: r.At, Integration: in.ID, Text: fmt.Sprintf("%s %s: %s; %s", f.Kind, f.Subject, f.Text, f.Repaired)}})
 			}
+		}
+		slices.SortStableFunc(r.Findings, access.Finding.Compare)
+		if r.DryRun {
+			return r, nil
 		}
 		if err := c.Store.Record(ctx, repaired); err != nil {
 			return r, err
@@ -268,35 +326,193 @@ func (c *Control) SweepCompare(ctx context.Context, a access.CompareArgs) (acces
 	})
 }
 
-func (c *Control) compare(ctx context.Context, integration string, principals []access.Principal, r *access.SweepReport) error {
-	rows, err := c.Store.AccountsOf(ctx, integration)
+const (
+	// clockSkew is how far the clocks of a connector and of the control worker
+	// may be apart.
+	clockSkew = 10 * time.Second
+	// ending is how long before its end a hold is not called missing any more.
+	ending = time.Minute
+)
+
+// compare holds what the target shows against the store's rows. Where a hold is
+// not shown it leaves the report with a doubt, and does nothing, until somebody
+// has verified it: a target may show what covers it instead.
+func (c *Control) compare(ctx context.Context, in store.IntegrationRow, a access.CompareArgs, r *access.SweepReport) error {
+	rows, err := c.Store.AccountsOf(ctx, in.ID)
 	if err != nil {
 		return err
 	}
+	byID := make(map[string]store.AccountRow, len(rows))
+	for _, row := range rows {
+		byID[row.ID] = row
+	}
+	if a.Verified == nil {
+		if r.Doubts = doubts(rows, a.Principals, r.At); len(r.Doubts) > 0 {
+			return nil
+		}
+	}
 	seen := map[string]bool{}
-	for _, p := range principals {
+	for _, p := range a.Principals {
 		if p.Tombstone {
 			continue
 		}
-		i := slices.IndexFunc(rows, func(row store.AccountRow) bool { return row.ID == p.AccountID })
-		if i < 0 {
-			id, person, err := access.SplitAccountID(p.AccountID)
-			if err != nil || id != integration {
-				continue
+		row, known := byID[p.AccountID]
+		if !known {
+			if err := c.unknown(ctx, in, p, r); err != nil {
+				return err
 			}
-			r.Findings = append(r.Findings, access.Finding{Kind: "unknown_principal", Subject: p.Name, Text: "it carries our mark, and the store knows no such account"})
-			r.Delete = append(r.Delete, access.Account{ID: p.AccountID, Integration: integration, PersonID: person, Name: p.Name})
 			continue
 		}
 		seen[p.AccountID] = true
-		r.Findings = append(r.Findings, drift(rows[i], p, r.At)...)
-	}
-	for _, row := range rows {
-		if !seen[row.ID] && slices.ContainsFunc(row.Holds, func(h access.Hold) bool { return settled(h, r.At) }) {
-			r.Findings = append(r.Findings, access.Finding{Kind: "missing", Subject: row.Name, Text: "the account was taken away on the target while it holds something"})
+		if err := c.drift(ctx, row, p, a.Verified[row.ID], r); err != nil {
+			return err
 		}
 	}
-	return c.Wake(ctx, integration)
+	for _, row := range rows {
+		if !seen[row.ID] {
+			// An account that is gone shows like one that holds nothing.
+			if err := c.drift(ctx, row, access.Principal{Name: cmp.Or(row.Name, row.Email)}, a.Verified[row.ID], r); err != nil {
+				return err
+			}
+		}
+	}
+	for _, u := range a.Unused {
+		r.Findings = append(r.Findings, access.Finding{Kind: access.FindingUnusedRole, Subject: u.Name, About: u.Entitlement.String(),
+			Text: "nobody has this role of ours, which carries " + u.Entitlement.String()})
+	}
+	if r.DryRun {
+		return nil
+	}
+	return c.Wake(ctx, in.ID)
+}
+
+// unknown looks at a principal with our mark that belongs to no account that is
+// in use.
+func (c *Control) unknown(ctx context.Context, in store.IntegrationRow, p access.Principal, r *access.SweepReport) error {
+	integration, person, err := access.SplitAccountID(p.AccountID)
+	if err != nil || integration != in.ID {
+		return nil
+	}
+	f := access.Finding{Kind: access.FindingUnknownPrincipal, Subject: p.Name, Text: "it carries our mark, and the store knows no such account"}
+	_, err = c.Store.Account(ctx, p.AccountID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		if r.Repairs(f.Kind) {
+			r.Delete = append(r.Delete, access.Account{ID: p.AccountID, Integration: integration, PersonID: person, Name: p.Name})
+		}
+	case err != nil:
+		return err
+	default:
+		if recent, err := c.recently(ctx, p.AccountID, "account.deleted", *r); err != nil || recent {
+			return err
+		}
+		if f.Text = "it carries our mark, and the store knows its account as deleted"; r.Repairs(f.Kind) {
+			// Its only writer deletes it again.
+			err := c.Store.Record(ctx, []access.Change{{
+				Event: access.Event{Key: "account/" + p.AccountID + "/found/" + r.At.Format(time.RFC3339Nano), Kind: "account.found", At: r.At, AccountID: p.AccountID,
+					Integration: in.ID, Text: p.Name + " is on the target again, and is deleted again"},
+				Account: &access.AccountChange{ID: p.AccountID, Name: p.Name, CleanupAt: r.At},
+			}})
+			if err == nil {
+				err = c.restoreAccount(ctx, p.AccountID)
+			}
+			if err != nil {
+				return err
+			}
+			f.Repaired = "its account deletes it"
+		}
+	}
+	r.Findings = append(r.Findings, f)
+	return nil
+}
+
+// recently reports whether an event of an account is so new that the target may
+// have been read before it.
+func (c *Control) recently(ctx context.Context, account, kind string, r access.SweepReport) (bool, error) {
+	e, err := c.Store.LastEvent(ctx, account, kind)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return e.At.After(r.At.Add(-clockSkew)), err
+}
+
+// settled holds were active before the sweep began and are not about to end.
+func settled(h access.Hold, at time.Time) bool {
+	return h.State == access.StateActive && h.StartsAt.Before(at) && h.EndsAt.After(at.Add(ending))
+}
+
+// doubts are the settled holds that the target does not show, by account.
+func doubts(rows []store.AccountRow, principals []access.Principal, at time.Time) (all []access.VerifyArgs) {
+	shown := map[string][]access.Entitlement{}
+	for _, p := range principals {
+		shown[p.AccountID] = append(shown[p.AccountID], p.Entitlements...)
+	}
+	for _, row := range rows {
+		doubt := access.VerifyArgs{Account: row.Account}
+		for _, h := range row.Holds {
+			if settled(h, at) && !slices.Contains(shown[row.ID], h.Entitlement) {
+				doubt.Want = append(doubt.Want, h.Entitlement)
+			}
+		}
+		if len(doubt.Want) > 0 {
+			all = append(all, doubt)
+		}
+	}
+	return all
+}
+
+// drift is what a target shows of an account that is not what its holds say. The
+// account itself repairs it: it is the only writer.
+func (c *Control) drift(ctx context.Context, row store.AccountRow, p access.Principal, v access.Verified, r *access.SweepReport) error {
+	for _, h := range row.Holds {
+		if !settled(h, r.At) || slices.Contains(p.Entitlements, h.Entitlement) || slices.Contains(v.There, h.Entitlement) {
+			continue
+		}
+		f := access.Finding{Kind: access.FindingMissing, Subject: p.Name, About: h.Entitlement.String(), Text: h.Entitlement.String() + " was taken away on the target (request " + h.RequestID + ")"}
+		if v.Error != "" {
+			f.Text = h.Entitlement.String() + " is not shown by the target, and could not be verified: " + v.Error
+		} else if r.Repairs(f.Kind) {
+			op := workflows.Op{ID: "missing/" + h.ID, Kind: workflows.UpdateEnd, RequestID: h.RequestID, HoldIDs: []string{h.ID}, Actor: "lapse", Why: "it was taken away on the target"}
+			if err := c.Tell(ctx, workflows.TellArgs{AccountID: row.ID, Op: op}); err != nil {
+				return err
+			}
+			f.Repaired = "its account ends the hold"
+		}
+		r.Findings = append(r.Findings, f)
+	}
+	var unasked []access.Entitlement
+	for _, e := range p.Entitlements {
+		held := slices.ContainsFunc(row.Holds, func(h access.Hold) bool { return h.Entitlement == e })
+		base := slices.ContainsFunc(row.Baseline, func(b access.Baseline) bool { return slices.Contains(b.HeldAs, e) })
+		if !held && !base {
+			unasked = append(unasked, e)
+		}
+	}
+	if len(unasked) > 0 {
+		recent, err := c.recently(ctx, row.ID, "ended", *r)
+		if err != nil {
+			return err
+		}
+		if recent {
+			unasked = nil
+		}
+	}
+	repaired := ""
+	if len(unasked) > 0 && r.Repairs(access.FindingUnexpected) {
+		op := workflows.Op{ID: "strip/" + r.At.Format(time.RFC3339Nano), Kind: workflows.UpdateStrip, Want: unasked, Actor: "lapse"}
+		if err := c.Tell(ctx, workflows.TellArgs{AccountID: row.ID, Op: op}); err != nil {
+			return err
+		}
+		repaired = "its account takes it away"
+	}
+	for _, e := range unasked {
+		r.Findings = append(r.Findings, access.Finding{Kind: access.FindingUnexpected, Subject: p.Name, About: e.String(),
+			Text: e.String() + " stands on the target, and no hold asks for it", Repaired: repaired})
+	}
+	for _, given := range p.Foreign {
+		r.Findings = append(r.Findings, access.Finding{Kind: access.FindingForeign, Subject: p.Name, About: given, Text: given})
+	}
+	return nil
 }
 
 // Wake has the accounts that wait to repeat a revoke try again at once: the
@@ -319,27 +535,15 @@ func (c *Control) Wake(ctx context.Context, integration string) error {
 	return nil
 }
 
-// settled holds were active before the sweep began and are not about to end.
-func settled(h access.Hold, at time.Time) bool {
-	return h.State == access.StateActive && h.StartsAt.Before(at) && h.EndsAt.After(at.Add(time.Minute))
-}
-
-// drift is what a target shows of an account that is not what its holds say.
-func drift(row store.AccountRow, p access.Principal, at time.Time) (out []access.Finding) {
-	for _, h := range row.Holds {
-		if settled(h, at) && !slices.Contains(p.Entitlements, h.Entitlement) {
-			out = append(out, access.Finding{Kind: "missing", Subject: p.Name, Text: h.Entitlement.String() + " was taken away by hand"})
-		}
-	}
-	for _, e := range p.Entitlements {
-		held := slices.ContainsFunc(row.Holds, func(h access.Hold) bool { return h.Entitlement == e })
-		base := slices.ContainsFunc(row.Baseline, func(b access.Baseline) bool { return slices.Contains(b.HeldAs, e) })
-		if !held && !base {
-			out = append(out, access.Finding{Kind: "unexpected", Subject: p.Name, Text: e.String() + " stands on the target, and no hold asks for it"})
-		}
-	}
-	for _, f := range p.Foreign {
-		out = append(out, access.Finding{Kind: "foreign", Subject: p.Name, Text: f})
-	}
-	return out
+// Clean drops the roles of entitlements that nobody has, where the kind keeps
+// such things, and says what is left and why.
+func (p *Provision) Clean(ctx context.Context, integration string) ([]string, error) {
+	return guard(ctx, failed, func(ctx context.Context) ([]string, error) {
+		return changing(ctx, p, integration, func(i integrations.Integration) ([]string, error) {
+			if c, ok := i.(integrations.Cleaner); ok {
+				return c.Clean(ctx)
+			}
+			return nil, nil
+		})
+	})
 }

@@ -19,7 +19,10 @@ import (
 )
 
 // found is a finding without its sentence.
-type found struct{ Kind, Subject, Repaired string }
+type found struct {
+	Kind              access.FindingKind
+	Subject, Repaired string
+}
 
 func findings(r access.SweepReport) (out []found) {
 	for _, f := range r.Findings {
@@ -126,7 +129,7 @@ func TestSweepStore(t *testing.T) {
 		r, err := run[access.SweepReport](t, w.SweepStore, access.SweepArgs{Integration: w.pg.ID, Repair: true})
 		require.NoError(t, err)
 		require.Contains(t, r.ReportOnly, "restored from a backup")
-		require.Equal(t, []found{{"restored", "lapse", ""}, {"lost_account", "ana@example.com", ""}}, findings(r))
+		require.Equal(t, []found{{"restored", "lapse", ""}, {"lost_account", "ana@example.com", ""}, {"lost_request", "r2", ""}}, findings(r))
 		require.Empty(t, w.temporal.did)
 	})
 	t.Run("the signed head of the audit trail goes to the log", func(t *testing.T) {
@@ -154,6 +157,23 @@ func TestSweepStore(t *testing.T) {
 	})
 }
 
+// compared is a comparison, and what was doubted is verified in between.
+func compared(t *testing.T, w *world, a access.CompareArgs, there ...access.Entitlement) access.SweepReport {
+	t.Helper()
+	a.Report.ID = w.pg.ID
+	r, err := run[access.SweepReport](t, w.SweepCompare, a)
+	require.NoError(t, err)
+	if len(r.Doubts) > 0 {
+		require.Empty(t, r.Findings, "nothing is said before that")
+		require.Empty(t, w.temporal.did, "nothing is done before that")
+		a.Verified = map[string]access.Verified{r.Doubts[0].Account.ID: {There: there}}
+		r, err = run[access.SweepReport](t, w.SweepCompare, a)
+		require.NoError(t, err)
+		require.Empty(t, r.Doubts)
+	}
+	return r
+}
+
 func TestSweepCompare(t *testing.T) {
 	principal := func(w *world, permissions ...string) access.Principal {
 		p := access.Principal{Name: "lapse_ana", AccountID: w.account(), Enabled: true}
@@ -172,57 +192,63 @@ func TestSweepCompare(t *testing.T) {
 		prepare func(w *world)
 		shows   func(w *world) []access.Principal
 		want    []found
-		deletes []string // names
 	}{
-		{"the target shows what the holds say", active, func(w *world) []access.Principal { return []access.Principal{principal(w, "read_only")} }, nil, nil},
-		{"an account with our mark and without a row is reported, and deleted on repair", func(*world) {},
+		{"the target shows what the holds say", active, func(w *world) []access.Principal { return []access.Principal{principal(w, "read_only")} }, nil},
+		{"an account with our mark and without a row is reported", func(*world) {},
 			func(w *world) []access.Principal {
 				return []access.Principal{{Name: "lapse_nobody", AccountID: access.AccountID(w.pg.ID, "per-nobody")}}
-			}, []found{{"unknown_principal", "lapse_nobody", ""}}, []string{"lapse_nobody"}},
+			}, []found{{"unknown_principal", "lapse_nobody", ""}}},
+		{"so is one that was deleted and is there again", func(w *world) {
+			w.approved("r1", "read_only")
+			w.record(access.Change{Account: &access.AccountChange{ID: w.account(), Deleted: true}})
+		}, func(w *world) []access.Principal { return []access.Principal{principal(w)} }, []found{{"unknown_principal", "lapse_ana", ""}}},
+		{"one that was deleted only after the look is none", func(w *world) {
+			w.approved("r1", "read_only")
+			w.record(access.Change{Event: access.Event{Key: "deleted", Kind: "account.deleted", At: time.Now(), AccountID: w.account()}, Account: &access.AccountChange{ID: w.account(), Deleted: true}})
+		}, func(w *world) []access.Principal { return []access.Principal{principal(w)} }, nil},
 		{"one of another integration is none of ours", func(*world) {},
 			func(*world) []access.Principal {
 				return []access.Principal{{Name: "x", AccountID: "int-2/per-1"}, {Name: "y", AccountID: "nonsense"}}
-			}, nil, nil},
+			}, nil},
 		{"what is left of an account that owns things is known", func(*world) {},
 			func(w *world) []access.Principal {
 				return []access.Principal{{Name: "tombstone", AccountID: access.AccountID(w.pg.ID, "per-nobody"), Tombstone: true}}
-			}, nil, nil},
+			}, nil},
 		{"access that was taken away by hand is missing", active, func(w *world) []access.Principal { return []access.Principal{principal(w)} },
-			[]found{{"missing", "lapse_ana", ""}}, nil},
-		{"so is a whole account", active, func(*world) []access.Principal { return nil }, []found{{"missing", "lapse_ana", ""}}, nil},
+			[]found{{"missing", "lapse_ana", ""}}},
+		{"so is a whole account", active, func(*world) []access.Principal { return nil }, []found{{"missing", "lapse_ana", ""}}},
 		{"access that was granted only after the look is not missing", func(w *world) {
 			w.holds(w.approved("r1", "read_only"), access.StateActive, time.Minute, time.Hour)
-		}, func(w *world) []access.Principal { return []access.Principal{principal(w)} }, nil, nil},
+		}, func(w *world) []access.Principal { return []access.Principal{principal(w)} }, nil},
 		{"access that is about to end is not missing", func(w *world) {
 			w.holds(w.approved("r1", "read_only"), access.StateActive, -time.Hour, 30*time.Second)
-		}, func(w *world) []access.Principal { return []access.Principal{principal(w)} }, nil, nil},
+		}, func(w *world) []access.Principal { return []access.Principal{principal(w)} }, nil},
 		{"access that no hold asks for is unexpected", active, func(w *world) []access.Principal { return []access.Principal{principal(w, "read_only", "admin")} },
-			[]found{{"unexpected", "lapse_ana", ""}}, nil},
+			[]found{{"unexpected", "lapse_ana", ""}}},
+		{"access that ended only after the look is not unexpected", func(w *world) {
+			active(w)
+			w.record(access.Change{Event: access.Event{Key: "ended", Kind: "ended", At: time.Now(), AccountID: w.account()}})
+		}, func(w *world) []access.Principal { return []access.Principal{principal(w, "read_only", "read_write")} }, nil},
 		{"what the person had before is expected", func(w *world) {
 			r := w.approved("r1", "read_only")
 			a := w.ticketArgs(r)
 			a.Slots = []access.Slot{{Key: "k", Held: "admin", HeldAs: []access.Entitlement{w.entitlement("admin")}, Write: "read_only", Entitlements: []access.Entitlement{w.entitlement("read_only")}}}
 			_, err := run[access.TicketDone](w.t, w.Ticket, a)
 			require.NoError(w.t, err)
-		}, func(w *world) []access.Principal { return []access.Principal{principal(w, "read_only", "admin")} }, nil, nil},
+		}, func(w *world) []access.Principal { return []access.Principal{principal(w, "read_only", "admin")} }, nil},
 		{"what others gave to the account is told", active, func(w *world) []access.Principal {
 			p := principal(w, "read_only")
 			p.Foreign = []string{"member of dba"}
 			return []access.Principal{p}
-		}, []found{{"foreign", "lapse_ana", ""}}, nil},
+		}, []found{{"foreign", "lapse_ana", ""}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
 			c.prepare(w)
-			r, err := run[access.SweepReport](t, w.SweepCompare, access.CompareArgs{Read: true, Principals: c.shows(w),
-				Report: access.SweepReport{Integration: "prod-pg", Known: true, At: time.Now()}})
-			require.NoError(t, err)
+			r := compared(t, w, access.CompareArgs{Read: true, Principals: c.shows(w), Report: access.SweepReport{Integration: "prod-pg", Known: true, At: time.Now()}})
 			require.Equal(t, c.want, findings(r))
-			var deletes []string
-			for _, a := range r.Delete {
-				deletes = append(deletes, a.Name)
-			}
-			require.Equal(t, c.deletes, deletes)
+			require.Empty(t, r.Delete, "nothing is repaired that is not named")
+			require.Empty(t, w.temporal.did)
 			_, kept, err := w.Store.Findings(t.Context(), w.pg.ID)
 			require.NoError(t, err)
 			require.Equal(t, r.Findings, kept, "the portal shows what was found")
@@ -237,14 +263,37 @@ func TestSweepCompare(t *testing.T) {
 	report := access.SweepReport{Integration: "prod-pg", Known: true, At: time.Now()}
 	t.Run("a target that can be read wakes the accounts that wait for it", func(t *testing.T) {
 		w := overdue(t)
-		_, err := run[access.SweepReport](t, w.SweepCompare, access.CompareArgs{Read: true, Report: report, Principals: []access.Principal{principal(w, "read_only")}})
-		require.NoError(t, err)
+		compared(t, w, access.CompareArgs{Read: true, Report: report, Principals: []access.Principal{principal(w, "read_only")}})
 		require.Equal(t, []string{"wake account/" + w.account()}, w.temporal.did)
+	})
+	t.Run("one that was removed is compared with its own accounts, whichever has its name now", func(t *testing.T) {
+		w := newWorld(t)
+		active(w)
+		w.cfg.Integrations = []config.Integration{{Name: "prod-pg", Kind: "another", Connector: "default"}}
+		w.apply()
+		require.Equal(t, []found{{"missing", "lapse_ana", ""}}, findings(compared(t, w, access.CompareArgs{Read: true, Report: report})))
+	})
+	t.Run("what the target shows under another name, and verifies, is not missing", func(t *testing.T) {
+		w := newWorld(t)
+		active(w)
+		a := access.CompareArgs{Read: true, Report: report, Principals: []access.Principal{principal(w)}}
+		a.Report.Repair = access.Repairable()
+		require.Empty(t, compared(t, w, a, w.entitlement("read_only")).Findings)
+		require.Empty(t, w.temporal.did)
+	})
+	t.Run("what cannot be verified is told, and not repaired", func(t *testing.T) {
+		w := newWorld(t)
+		active(w)
+		a := access.CompareArgs{Read: true, Report: report, Principals: []access.Principal{principal(w)}, Verified: map[string]access.Verified{w.account(): {Error: "no route"}}}
+		a.Report.Repair = access.Repairable()
+		r := compared(t, w, a)
+		require.Equal(t, []found{{"missing", "lapse_ana", ""}}, findings(r))
+		require.Contains(t, r.Findings[0].Text, "no route")
+		require.Empty(t, w.temporal.did)
 	})
 	t.Run("one that cannot be read is a finding, and wakes nobody", func(t *testing.T) {
 		w := overdue(t)
-		r, err := run[access.SweepReport](t, w.SweepCompare, access.CompareArgs{Error: "no route", Report: report})
-		require.NoError(t, err)
+		r := compared(t, w, access.CompareArgs{Error: "no route", Report: report})
 		require.Equal(t, []found{{"unreadable", "prod-pg", ""}}, findings(r))
 		require.Equal(t, "no route", r.Findings[0].Text)
 		require.Empty(t, w.temporal.did)
@@ -252,9 +301,102 @@ func TestSweepCompare(t *testing.T) {
 	t.Run("an account that lost its workflow meanwhile does not stop the sweep", func(t *testing.T) {
 		w := overdue(t)
 		clear(w.temporal.status)
-		_, err := run[access.SweepReport](t, w.SweepCompare, access.CompareArgs{Read: true, Report: report, Principals: []access.Principal{principal(w, "read_only")}})
-		require.NoError(t, err)
+		compared(t, w, access.CompareArgs{Read: true, Report: report, Principals: []access.Principal{principal(w, "read_only")}})
 	})
+}
+
+// What is to be repaired is repaired by the account itself, which is its only
+// writer; only what nobody else writes for is deleted by the sweep.
+func TestSweepRepairs(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		repair  []access.FindingKind
+		prepare func(w *world) []access.Principal
+		want    found
+		did     func(w *world, at string) []string
+	}{
+		{"an account that nobody knows is deleted", []access.FindingKind{access.FindingUnknownPrincipal}, func(w *world) []access.Principal {
+			return []access.Principal{{Name: "lapse_nobody", AccountID: access.AccountID(w.pg.ID, "per-nobody")}}
+		}, found{"unknown_principal", "lapse_nobody", ""}, nil},
+		{"one that was deleted before is deleted again", []access.FindingKind{access.FindingUnknownPrincipal}, func(w *world) []access.Principal {
+			w.approved("r1", "read_only")
+			w.record(access.Change{Account: &access.AccountChange{ID: w.account(), Deleted: true}})
+			return []access.Principal{{Name: "lapse_ana", AccountID: w.account()}}
+		}, found{"unknown_principal", "lapse_ana", "its account deletes it"}, func(w *world, _ string) []string { return []string{"reload account/" + w.account()} }},
+		{"a hold whose access was taken away is ended", []access.FindingKind{access.FindingMissing}, func(w *world) []access.Principal {
+			w.holds(w.approved("r1", "read_only"), access.StateActive, -time.Hour, time.Hour)
+			return []access.Principal{{Name: "lapse_ana", AccountID: w.account()}}
+		}, found{"missing", "lapse_ana", "its account ends the hold"}, func(w *world, _ string) []string {
+			return []string{"end account/" + w.account() + " missing/r1/read_only"}
+		}},
+		{"so is one whose whole account was", []access.FindingKind{access.FindingMissing}, func(w *world) []access.Principal {
+			w.holds(w.approved("r1", "read_only"), access.StateActive, -time.Hour, time.Hour)
+			return nil
+		}, found{"missing", "ana@example.com", "its account ends the hold"}, func(w *world, _ string) []string {
+			return []string{"end account/" + w.account() + " missing/r1/read_only"}
+		}},
+		{"access that no hold asks for is taken away", []access.FindingKind{access.FindingUnexpected}, func(w *world) []access.Principal {
+			w.approved("r1", "read_only")
+			return []access.Principal{{Name: "lapse_ana", AccountID: w.account(), Entitlements: []access.Entitlement{w.entitlement("read_write")}}}
+		}, found{"unexpected", "lapse_ana", "its account takes it away"}, func(w *world, at string) []string {
+			return []string{"strip account/" + w.account() + " strip/" + at}
+		}},
+		{"what somebody else gave is left to them", access.Repairable(), func(w *world) []access.Principal {
+			w.approved("r1", "read_only")
+			return []access.Principal{{Name: "lapse_ana", AccountID: w.account(), Foreign: []string{"member of dba"}}}
+		}, found{"foreign", "lapse_ana", ""}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			shows := c.prepare(w)
+			report := access.SweepReport{Integration: "prod-pg", Known: true, At: time.Now().Add(2 * time.Minute), Repair: c.repair}
+			r := compared(t, w, access.CompareArgs{Read: true, Principals: shows, Report: report})
+			require.Equal(t, []found{c.want}, findings(r))
+			var did []string
+			if c.did != nil {
+				did = c.did(w, r.At.Format(time.RFC3339Nano))
+			}
+			require.Equal(t, did, w.temporal.did)
+			require.Equal(t, c.did == nil && c.want.Kind == access.FindingUnknownPrincipal, len(r.Delete) == 1)
+
+			again := report
+			again.Findings, again.Repair, again.DryRun = nil, nil, true
+			w.temporal.did = nil
+			dry := compared(t, w, access.CompareArgs{Read: true, Principals: shows, Report: again})
+			require.Empty(t, w.temporal.did)
+			require.True(t, report.At.Equal(dry.Findings[0].Since), "the first sweep that saw it")
+		})
+	}
+}
+
+// Which sorts a sweep repairs: those of the policy by itself, and what somebody
+// names, or everything, where somebody asks for it.
+func TestSweepPolicy(t *testing.T) {
+	policy := []access.FindingKind{access.FindingUnexpected}
+	for _, c := range []struct {
+		name string
+		args access.SweepArgs
+		want []access.FindingKind
+	}{
+		{"by schedule", access.SweepArgs{}, policy},
+		{"a dry run", access.SweepArgs{DryRun: true}, nil},
+		{"a repair", access.SweepArgs{Repair: true}, access.Repairable()},
+		{"a repair of one sort", access.SweepArgs{Repair: true, Only: []access.FindingKind{access.FindingMissing, access.FindingForeign}}, []access.FindingKind{access.FindingMissing}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.cfg.Integrations[0].Sweep.Repair = policy
+			w.apply()
+			w.holds(w.approved("r1", "read_only"), access.StateActive, -time.Minute, time.Hour)
+			c.args.Integration = w.pg.ID
+			epoch := w.temporal.epoch
+			r, err := run[access.SweepReport](t, w.SweepStore, c.args)
+			require.NoError(t, err)
+			require.Equal(t, c.want, r.Repair)
+			require.Equal(t, c.args.DryRun, epoch == w.temporal.epoch, "the epoch moves on but for a dry run")
+			require.Equal(t, c.args.DryRun, len(w.temporal.did) == 0, "a lost workflow is started again but for a dry run")
+		})
+	}
 }
 
 // What waits to be repeated is repeated once the target answers again; what
