@@ -4,41 +4,87 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 
+	"github.com/lapse-access/lapse/internal/store"
 	"github.com/lapse-access/lapse/workflows"
 )
 
-// The epoch is a number that Temporal and the store both keep, and that moves
-// on with every sweep and start. After a restore of one of them the two differ.
+// Epoch is a number that Temporal and the store both keep, and that moves on
+// with every sweep and start. After a restore of one of them the two differ, and
+// nothing on a target is changed until somebody has accepted that.
+type Epoch struct {
+	Store    *store.Store
+	Temporal client.Client
+	// Data reads the memo that is Temporal's half.
+	Data converter.DataConverter
 
-const epochMemo = "epoch"
+	mu       sync.Mutex // one at a time compares, or moves both on
+	compared time.Time
+}
 
-// CheckEpoch compares the number that Temporal and the store both keep, and
-// moves both on. It says why the sweep may only report: the two differ, so one
-// of them was restored from a backup, and nobody has accepted that yet.
-func (c *Control) CheckEpoch(ctx context.Context) (reportOnly string, err error) {
-	c.epoch.Lock()
-	defer c.epoch.Unlock()
-	if reportOnly, err = c.Store.ReportOnly(ctx); err != nil || reportOnly != "" {
-		return reportOnly, err
+const (
+	epochMemo = "epoch"
+	// Two numbers that differ are read again so often, and with such a pause.
+	epochTries = 3
+	epochPause = 300 * time.Millisecond
+	// compareEvery is how old the last comparison may be when a target is about
+	// to be changed.
+	compareEvery = 10 * time.Second
+)
+
+// CheckEpoch compares the two numbers and moves both on. It says why nothing
+// may be changed: the two differ, so one of them was restored from a backup, and
+// nobody has accepted that yet.
+func (e *Epoch) CheckEpoch(ctx context.Context) (restored string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if restored, err = e.Store.ReportOnly(ctx); err != nil || restored != "" {
+		return restored, err
 	}
-	var ours, next, theirs int64
+	ours, theirs, restored, err := e.compare(ctx)
+	if err != nil || restored != "" {
+		return restored, err
+	}
+	return "", e.set(ctx, ours, max(ours, theirs)+1)
+}
+
+// Restored says why nothing may be changed on a target, as CheckEpoch does, and
+// moves nothing.
+func (e *Epoch) Restored(ctx context.Context) (why string, err error) {
+	if why, err = e.Store.ReportOnly(ctx); err != nil || why != "" {
+		return why, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if time.Since(e.compared) < compareEvery {
+		return "", nil
+	}
+	_, _, why, err = e.compare(ctx)
+	return why, err
+}
+
+// compare reads both numbers. Where they differ, the store knows it from then on.
+func (e *Epoch) compare(ctx context.Context) (ours, theirs int64, restored string, err error) {
 	for try := 0; ; try++ {
-		if ours, next, err = c.Store.Epoch(ctx); err != nil {
-			return "", err
+		var next int64
+		if ours, next, err = e.Store.Epoch(ctx); err != nil {
+			return 0, 0, "", err
 		}
-		if theirs, err = c.temporalEpoch(ctx); err != nil {
-			return "", err
+		if theirs, err = e.theirs(ctx); err != nil {
+			return 0, 0, "", err
 		}
 		// A process that was stopped on the way from ours to next leaves
 		// Temporal at either.
 		if theirs == ours || theirs == next {
-			return "", c.setEpoch(ctx, ours, max(ours, theirs)+1)
+			e.compared = time.Now()
+			return ours, theirs, "", nil
 		}
 		if try == epochTries {
 			break
@@ -46,46 +92,40 @@ func (c *Control) CheckEpoch(ctx context.Context) (reportOnly string, err error)
 		// Another process may be moving both on right now.
 		select {
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return 0, 0, "", ctx.Err()
 		case <-time.After(epochPause):
 		}
 	}
-	why := fmt.Sprintf("the store is at epoch %d and Temporal at %d: one of them was restored from a backup (compare, then accept with: lapse restore accept --reason ...)", ours, theirs)
-	return why, c.Store.SetReportOnly(ctx, why)
+	why := fmt.Sprintf("the store is at epoch %d and Temporal at %d: one of them was restored from a backup", ours, theirs)
+	return ours, theirs, why, e.Store.SetReportOnly(ctx, why)
 }
 
-// Two numbers that differ are read again so often, and with such a pause.
-const (
-	epochTries = 3
-	epochPause = 300 * time.Millisecond
-)
-
-// AcceptRestore lets the sweep act again, with both halves of the epoch moved
-// on together.
-func (c *Control) AcceptRestore(ctx context.Context) error {
-	c.epoch.Lock()
-	defer c.epoch.Unlock()
-	ours, _, err := c.Store.Epoch(ctx)
+// accept lets targets be changed again, with both numbers moved on
+// together.
+func (e *Epoch) accept(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ours, _, err := e.Store.Epoch(ctx)
 	if err != nil {
 		return err
 	}
-	theirs, err := c.temporalEpoch(ctx)
+	theirs, err := e.theirs(ctx)
 	if err != nil {
 		return err
 	}
-	if err := c.setEpoch(ctx, ours, max(ours, theirs)+1); err != nil {
+	if err := e.set(ctx, ours, max(ours, theirs)+1); err != nil {
 		return err
 	}
-	return c.Store.SetReportOnly(ctx, "")
+	return e.Store.SetReportOnly(ctx, "")
 }
 
-// setEpoch moves both halves on: the store notes where it is going, Temporal
-// goes there, and the store follows.
-func (c *Control) setEpoch(ctx context.Context, ours, next int64) error {
-	if err := c.Store.SetEpoch(ctx, ours, next); err != nil {
+// set moves both numbers on: the store notes where it is going, Temporal goes
+// there, and the store follows.
+func (e *Epoch) set(ctx context.Context, ours, next int64) error {
+	if err := e.Store.SetEpoch(ctx, ours, next); err != nil {
 		return err
 	}
-	_, err := c.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+	_, err := e.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: workflows.EpochID, TaskQueue: workflows.Queue, Memo: map[string]any{epochMemo: next},
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
@@ -93,11 +133,11 @@ func (c *Control) setEpoch(ctx context.Context, ours, next int64) error {
 	if err != nil {
 		return err
 	}
-	return c.Store.SetEpoch(ctx, next, next)
+	return e.Store.SetEpoch(ctx, next, next)
 }
 
-func (c *Control) temporalEpoch(ctx context.Context) (n int64, err error) {
-	d, err := c.Temporal.DescribeWorkflowExecution(ctx, workflows.EpochID, "")
+func (e *Epoch) theirs(ctx context.Context) (n int64, err error) {
+	d, err := e.Temporal.DescribeWorkflowExecution(ctx, workflows.EpochID, "")
 	if _, missing := errors.AsType[*serviceerror.NotFound](err); missing {
 		return 0, nil
 	}
@@ -108,5 +148,5 @@ func (c *Control) temporalEpoch(ctx context.Context) (n int64, err error) {
 	if !ok {
 		return 0, nil
 	}
-	return n, c.Data.FromPayload(p, &n)
+	return n, e.Data.FromPayload(p, &n)
 }
