@@ -163,20 +163,14 @@ func (f Flow) Admits(p Person, asked []Asked, d Duration) string {
 }
 
 // ChooseFlow returns the first flow that admits the whole request, or an error
-// that says of each flow why it does not.
+// that names the nearest one and what fails there.
 func ChooseFlow(flows []Flow, p Person, asked []Asked, d Duration) (Flow, error) {
-	var why []string
 	for _, f := range flows {
-		reason := f.Admits(p, asked, d)
-		if reason == "" {
+		if f.Admits(p, asked, d) == "" {
 			return f, nil
 		}
-		why = append(why, reason)
 	}
-	if len(why) == 0 {
-		why = []string{"there are no access flows"}
-	}
-	return Flow{}, Errorf(Invalid, "no access flow admits this request: %s", strings.Join(why, "; "))
+	return Flow{}, Errorf(Invalid, "%s", Explain(flows, p, asked, d).Text())
 }
 
 // Approvers returns those of the people who may approve the request: for every
@@ -184,11 +178,24 @@ func ChooseFlow(flows []Flow, p Person, asked []Asked, d Duration) (Flow, error)
 func Approvers(f Flow, asked []Asked, requester Person, people []Person) []Person {
 	var out []Person
 	for _, p := range people {
-		if MayDecide(f, asked, requester, p) == "" {
+		// Most people are no approvers, which is quick to see.
+		if _, _, not := f.missing(asked, p); !not && MayDecide(f, asked, requester, p) == "" {
 			out = append(out, p)
 		}
 	}
 	return out
+}
+
+// missing finds a step, and what is asked, for which the person is no approver.
+func (f Flow) missing(asked []Asked, p Person) (step, at int, found bool) {
+	for step := range f.Approval.Steps {
+		for at, a := range asked {
+			if !slices.ContainsFunc(f.Approval.Steps[step].AnyOf, func(role string) bool { return a.isApprover(role, p) }) {
+				return step, at, true
+			}
+		}
+	}
+	return 0, 0, false
 }
 
 // MayDecide says why a person may not decide on a request; the empty string
@@ -202,12 +209,8 @@ func MayDecide(f Flow, asked []Asked, requester, p Person) string {
 	case len(f.Approval.Steps) == 0 || len(asked) == 0:
 		return "the flow names no approvers"
 	}
-	for _, step := range f.Approval.Steps {
-		for _, a := range asked {
-			if !slices.ContainsFunc(step.AnyOf, func(role string) bool { return a.isApprover(role, p) }) {
-				return fmt.Sprintf("%s is not %s of %s %s", p.Email, strings.Join(step.AnyOf, " or "), a.Integration, a.Entitlement.Resource)
-			}
-		}
+	if step, at, not := f.missing(asked, p); not {
+		return fmt.Sprintf("%s is not %s of %s %s", p.Email, strings.Join(f.Approval.Steps[step].AnyOf, " or "), asked[at].Integration, asked[at].Entitlement.Resource)
 	}
 	return ""
 }

@@ -98,11 +98,9 @@ func TestChooseFlow(t *testing.T) {
 	}{
 		{"the first that admits all is taken", []Flow{others, flowOf("a"), flowOf("b")}, []Asked{asked("read_only")}, time.Hour, "a", nil},
 		{"the maximum itself is allowed", []Flow{flowOf("a")}, []Asked{asked("read_only")}, 8 * time.Hour, "a", nil},
-		{"each flow says why not", []Flow{others, elsewhere, short}, []Asked{asked("read_only")}, time.Hour, "", []string{
-			"flow others: ana@example.com is not among its requesters",
-			"flow elsewhere: it is not for read_only on prod-pg schema:shop/public",
-			"flow short: 1h is longer than its max_duration 30m"}},
-		{"one flow must cover the whole request", []Flow{flowOf("a")}, []Asked{asked("read_only"), asked("admin")}, time.Hour, "", []string{"flow a: it is not for admin"}},
+		{"the nearest flow says why not", []Flow{others, elsewhere, short}, []Asked{asked("read_only")}, time.Hour, "", []string{
+			"the nearest is others", "group is sales", "analytics"}},
+		{"one flow must cover the whole request", []Flow{flowOf("a")}, []Asked{asked("read_only"), asked("admin")}, time.Hour, "", []string{"the nearest is a", "there is admin"}},
 		{"without flows that is said", nil, []Asked{asked("read_only")}, time.Hour, "", []string{"there are no access flows"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
