@@ -87,9 +87,37 @@ func (p *Portal) showPage(r *http.Request, c *caller, failed string, why error) 
 	return view{template: "request", title: title(v.Holds), data: v, status: v.form.status, changing: changing(v.Request)}, nil
 }
 
-// changing reports whether a request goes on without anybody doing something.
+// changing reports whether a request goes on without anybody doing something here.
 func changing(q api.Request) bool {
-	return underWay(q.State) || q.State == access.StateEnding || q.State == access.StateOverdue
+	return underWay(q.State) || q.State == access.StateEnding || q.State == access.StateOverdue || slices.ContainsFunc(q.Holds, awaits)
+}
+
+// awaited is what only the person can do on the target, such as to accept an
+// invitation, and where.
+type awaited struct{ What, Link string }
+
+// Awaits is what a hold waits for after it was granted as far as Lapse can; nil for
+// others.
+func (requestView) Awaits(h api.Hold) *awaited {
+	if !awaits(h) {
+		return nil
+	}
+	a := new(awaited)
+	for _, fact := range h.Evidence.Grant.Facts {
+		if what, ok := strings.CutPrefix(fact, "awaits "); ok {
+			a.What = what
+		} else if a.What != "" && strings.HasPrefix(fact, "https://") {
+			a.Link = fact
+		}
+	}
+	return a
+}
+
+func awaits(h api.Hold) bool { return h.State == access.StatePending && h.Evidence.Grant != nil }
+
+// Undecided reports whether the request waits for a decision.
+func (v requestView) Undecided() bool {
+	return v.State == access.StatePending && !slices.ContainsFunc(v.Holds, awaits)
 }
 
 // credentials are the integrations on which a request has a login of Lapse's.
