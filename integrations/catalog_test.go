@@ -175,6 +175,7 @@ func TestGenerated(t *testing.T) {
 	}
 	generated(t, "docs/certification.md", begin+"\n"+page)
 	generated(t, "docs/lapse-yaml.md", marked(t, "docs/lapse-yaml.md", spec.Table(config.Config{})))
+	generated(t, "docs/operations.md", marked(t, "docs/operations.md", describe.Findings()))
 	for name, kind := range kinds {
 		text, err := describe.Markdown(kind)
 		if err != nil {

@@ -2,6 +2,7 @@ package integrationtest
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/lapse-access/lapse/access"
@@ -13,6 +14,7 @@ var accountCases = []Case{
 	{Name: "delete", Promise: "An account is deleted completely, and deleting it again succeeds.", Needs: []Capability{Principals}, run: deleteCase},
 	{Name: "owned", Promise: "What an account owns survives its deletion, out of everybody's reach.", Needs: []Capability{Ownership}, run: owned},
 	{Name: "sequence", Promise: "An operation that is older than the last one of the account writes nothing.", Needs: []Capability{Sequence}, run: sequence},
+	{Name: "listed", Promise: "The list of accounts says of each exactly what it holds, and what was given to it by hand.", Needs: []Capability{Principals}, run: listed},
 	{Name: "drift", Promise: "Access of ours for which there is no hold is taken away by the next revoke, and reported.", Needs: []Capability{Principals}, run: drift},
 	{Name: "new-process", Promise: "A process that knows nothing but the stored configuration finishes what another one began.", run: newProcess},
 }
@@ -167,6 +169,62 @@ func sequence(t T, h *Harness) {
 		t.Errorf("the last revoke again: %v", err)
 	}
 	p.revoke(t, pr, h.Apart[1])
+}
+
+// listed grants ever more, and reads the list as the sweep does: what it lacks
+// would be missed there, and what it has too much would be called unexpected.
+func listed(t T, h *Harness) {
+	pr := h.start(t)
+	says := func(p *person, of []access.Entitlement, when string) access.Principal {
+		t.Helper()
+		got := p.marked(t, pr)
+		if len(got) != 1 {
+			t.Fatalf("%s: the account is listed %d times, want once", when, len(got))
+		}
+		var doubts []access.Entitlement
+		for _, e := range p.held {
+			if !slices.Contains(got[0].Entitlements, e) {
+				doubts = append(doubts, e)
+			}
+		}
+		// What covers it may be listed instead, and the sweep then asks again; what
+		// has nothing to do with each other is listed.
+		if apart := slices.Contains(p.held, h.Apart[0]) && slices.Contains(p.held, h.Apart[1]); len(doubts) == len(p.held) || apart && len(doubts) > 0 {
+			t.Errorf("%s: the list does not say that the account holds %v: %+v", when, doubts, got[0])
+		} else if len(doubts) > 0 {
+			p.verify(t, pr, doubts, access.Granted)
+		}
+		for _, e := range of {
+			if slices.Contains(got[0].Entitlements, e) && !slices.Contains(p.held, e) {
+				t.Errorf("%s: the list says that the account holds %s", when, e)
+			}
+		}
+		return got[0]
+	}
+	for _, chain := range append(slices.Clone(h.Chains), h.Apart[:]) {
+		p := h.someone(t)
+		for _, e := range chain {
+			p.grant(t, pr, e)
+			if x := says(p, chain, "after a grant of "+e.String()); len(x.Foreign) > 0 {
+				t.Errorf("after a grant of %s: the list says that somebody else gave the account %q", e, x.Foreign)
+			}
+		}
+		for _, e := range slices.Backward(chain[1:]) {
+			p.revoke(t, pr, e)
+			says(p, chain, "after a revoke of "+e.String())
+		}
+		p.revoke(t, pr, chain[0])
+	}
+	if !h.has(ByHand) {
+		return
+	}
+	p := h.someone(t)
+	p.grant(t, pr, h.Apart[0])
+	h.Observer.(HandObserver).Give(t, p.Account)
+	if x := says(p, h.Apart[:], "with what was given by hand"); !slices.Contains(x.Entitlements, h.Existing) && len(x.Foreign) == 0 {
+		t.Errorf("the list does not say that the account was given %s by hand: %+v", h.Existing, x)
+	}
+	p.revoke(t, pr, h.Apart[0])
 }
 
 // drift lets Lapse forget a hold.

@@ -217,7 +217,9 @@ const (
 	Throttling   Capability = "a target that asks to wait"
 	Refusal      Capability = "a resource that can be closed to the connector"
 	Deafness     Capability = "a target that takes a change and does nothing"
-	OwnSecret    Capability = "a connector that can change its own secret, on a target for tests"
+	// ByAdministrator is left out on somebody's own target only.
+	ByAdministrator Capability = "an administrator of the target"
+	OwnSecret       Capability = "a connector that can change its own secret, on a target for tests"
 )
 
 // transient is true where the last revoke removes the account.
@@ -272,6 +274,8 @@ func (h *Harness) has(c Capability) bool {
 		_, ok = h.Observer.(Closer)
 	case Deafness:
 		_, ok = h.Observer.(Deafener)
+	case ByAdministrator:
+		ok = !h.Foreign
 	case OwnSecret:
 		ok = h.Kind.RotatesSecret && !h.Foreign
 	}

@@ -38,6 +38,10 @@ func listKind() integrations.Kind {
 		Sessions:     "All sessions of the account are ended.",
 		NativeExpiry: true,
 		Credentials:  true, RotatesSecret: true,
+		LastResort: byHand(func(_ integrations.Target, req integrations.RevokeRequest) string {
+			name := "?" + url.Values{"name": {req.Account.Name}}.Encode()
+			return integrations.ShellCall(http.MethodDelete, "/account"+name, "") + integrations.ShellCall(http.MethodDelete, "/sessions"+name, "")
+		}),
 		New: func(t integrations.Target) (integrations.Integration, error) {
 			return &list{client: newClient(t), quote: regexp.QuoteMeta}, nil
 		},

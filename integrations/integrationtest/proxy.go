@@ -21,7 +21,15 @@ type Proxy struct {
 	broken        bool // nobody gets through
 	mute          bool // everybody may talk, nobody is answered
 	delay         time.Duration
+	hold          *hold
 	links         map[*link]bool
+}
+
+// hold keeps back answers from a moment on.
+type hold struct {
+	reached  func() bool
+	begun    bool
+	released chan struct{}
 }
 
 // link is one connection through the proxy.
@@ -42,6 +50,7 @@ func NewProxy(t T, target string) *Proxy {
 	go p.serve()
 	t.Cleanup(func() {
 		l.Close()
+		p.Heal()
 		p.Break()
 	})
 	return p
@@ -59,7 +68,13 @@ func (p *Proxy) Turns() int {
 
 // Heal lets everything through again and counts from zero.
 func (p *Proxy) Heal() {
-	p.set(func() { p.turns, p.before, p.after, p.broken, p.mute, p.delay = 0, 0, 0, false, false, 0 })
+	p.set(func() {
+		p.turns, p.before, p.after, p.broken, p.mute, p.delay = 0, 0, 0, false, false, 0
+		if p.hold != nil {
+			close(p.hold.released)
+			p.hold = nil
+		}
+	})
 }
 
 // CutBefore breaks everything when the nth turn begins, before the target
@@ -75,6 +90,20 @@ func (p *Proxy) Mute() { p.set(func() { p.mute = true }) }
 
 // Delay holds back every answer for a while.
 func (p *Proxy) Delay(d time.Duration) { p.set(func() { p.delay = d }) }
+
+// Hold asks before each answer whether a moment is reached, and from then on
+// keeps back every answer for which it is, until Heal: the target has done what
+// was asked, and the client waits.
+func (p *Proxy) Hold(reached func() bool) {
+	p.set(func() { p.hold = &hold{reached: reached, released: make(chan struct{})} })
+}
+
+// Holding reports whether an answer is kept back.
+func (p *Proxy) Holding() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hold != nil && p.hold.begun
+}
 
 // Break closes every connection and refuses new ones.
 func (p *Proxy) Break() { p.set(p.cut) }
@@ -163,6 +192,7 @@ func (p *Proxy) heard(l *link) bool {
 
 // answered says whether an answer of the target goes on.
 func (p *Proxy) answered(l *link) bool {
+	p.keep()
 	p.mu.Lock()
 	delay := p.delay
 	l.talking = false
@@ -173,4 +203,16 @@ func (p *Proxy) answered(l *link) bool {
 	p.mu.Unlock()
 	time.Sleep(delay)
 	return pass
+}
+
+// keep returns when an answer need not be kept back any more.
+func (p *Proxy) keep() {
+	p.mu.Lock()
+	h := p.hold
+	p.mu.Unlock()
+	if h == nil || !h.reached() {
+		return
+	}
+	p.set(func() { h.begun = true })
+	<-h.released
 }

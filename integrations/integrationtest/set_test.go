@@ -33,7 +33,17 @@ func setKind() integrations.Kind {
 			{Name: "group", Path: []string{"GROUP"}, Doc: "a group", Permissions: permissions(setLevels["group"])},
 		},
 		Sessions: "There are none: every request is judged anew.",
-		New:      func(t integrations.Target) (integrations.Integration, error) { return &set{newClient(t)}, nil },
+		LastResort: byHand(func(t integrations.Target, req integrations.RevokeRequest) (calls string) {
+			i := &set{&client{instance: t.Instance, id: t.ID}}
+			for _, e := range req.End {
+				if req.Wrote[e.String()] != "" {
+					at := url.Values{"resource": {e.Resource.String()}, "id": {i.key(req.Account, req.Account.Name, e)}}
+					calls += integrations.ShellCall(http.MethodDelete, "/bindings?"+at.Encode(), "")
+				}
+			}
+			return calls
+		}),
+		New: func(t integrations.Target) (integrations.Integration, error) { return &set{newClient(t)}, nil },
 	}
 }
 

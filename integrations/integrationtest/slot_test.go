@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -40,7 +41,22 @@ func slotKind() integrations.Kind {
 			{Name: "repository", Path: []string{"REPOSITORY"}, Doc: "a repository", Permissions: permissions(slotLevels["repository"])},
 		},
 		Sessions: "There are none: every request is judged anew.",
-		New:      func(t integrations.Target) (integrations.Integration, error) { return &slot{newClient(t)}, nil },
+		LastResort: byHand(func(_ integrations.Target, req integrations.RevokeRequest) (calls string) {
+			for _, e := range req.End {
+				if req.Wrote[e.Resource.String()] == "" {
+					continue
+				}
+				at := "?" + where(e.Resource, req.Account.Name).Encode()
+				calls += integrations.ShellCall(http.MethodDelete, "/invitation"+at, "")
+				if all, _ := owed(req.Remain, e.Resource); all != "" {
+					calls += integrations.ShellCall(http.MethodPut, "/level"+at, strconv.Quote(all))
+				} else {
+					calls += integrations.ShellCall(http.MethodDelete, "/level"+at, "")
+				}
+			}
+			return calls
+		}),
+		New: func(t integrations.Target) (integrations.Integration, error) { return &slot{newClient(t)}, nil },
 	}
 }
 

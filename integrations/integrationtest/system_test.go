@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/integrationtest"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 )
 
 // What the targets of the three model rooms share: a server with a token, a
@@ -185,6 +187,26 @@ func (s *system) harness(k integrations.Kind) *integrationtest.Harness {
 		Address:  s.Listener.Addr().String(),
 		Via:      func(address string) integrations.Target { return target("http://"+address, token) },
 	}
+}
+
+// byHand is a last resort whose steps are calls.
+func byHand(calls func(t integrations.Target, req integrations.RevokeRequest) string) integrations.LastResort {
+	return integrations.LastResort{Language: "sh",
+		Head: func(t integrations.Target) (string, error) {
+			return integrations.ShellAPI(t.Config.(*config).URL, "/", `header = "Authorization: ..."`), nil
+		},
+		Steps: func(t integrations.Target, req integrations.RevokeRequest) (string, error) { return calls(t, req), nil },
+	}
+}
+
+// RunByHand runs calls again while the target is in a bad mood.
+func (s *system) RunByHand(t integrationtest.T, head, steps string) (err error) {
+	for range 20 {
+		if err = certificationtest.Shell(t, strings.ReplaceAll(head, "...", s.token)+steps, ""); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 func entitlement(permission, typ string, names ...string) access.Entitlement {

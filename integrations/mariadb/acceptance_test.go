@@ -14,6 +14,7 @@ import (
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/mariadb"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/localmysql"
 	"github.com/lapse-access/lapse/internal/localmysql/localmysqltest"
 	"github.com/lapse-access/lapse/internal/principal"
@@ -72,121 +73,19 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// lapse is an account at work.
-type lapse struct {
-	integrations.Integration
-	account  access.Account
-	held     []access.Entitlement
-	wrote    map[string]string
-	sequence int64
-}
-
 func start(t *testing.T, target integrations.Target) integrations.Integration {
 	t.Helper()
-	i, err := mariadb.New(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return i
+	return certificationtest.Start(t, mariadb.Kind(), target)
 }
 
 // at makes an account of somebody new on an integration.
-func at(t *testing.T, target integrations.Target) *lapse {
+func at(t *testing.T, target integrations.Target) *certificationtest.Holder {
 	t.Helper()
-	return &lapse{Integration: start(t, target), account: someone()}
-}
-
-func (l *lapse) grant(t *testing.T, want ...access.Entitlement) integrations.GrantResult {
-	t.Helper()
-	res, err := l.tryGrant(t, want...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res
-}
-
-func (l *lapse) remain(but []access.Entitlement) (claims []access.Claim) {
-	for _, e := range l.held {
-		if !slices.Contains(but, e) {
-			claims = append(claims, access.Claim{Entitlement: e})
-		}
-	}
-	return claims
-}
-
-func (l *lapse) tryGrant(t *testing.T, want ...access.Entitlement) (integrations.GrantResult, error) {
-	l.sequence++
-	res, err := l.Grant(t.Context(), integrations.GrantRequest{Account: l.account, Want: want, Remain: l.remain(want), Wrote: l.wrote,
-		End: time.Now().Add(time.Hour), Sequence: l.sequence})
-	if err == nil {
-		l.account.Name, l.wrote = res.AccountName, res.Wrote
-		l.held = append(slices.DeleteFunc(l.held, func(e access.Entitlement) bool { return slices.Contains(want, e) }), want...)
-	}
-	return res, err
-}
-
-func (l *lapse) tryRevoke(t *testing.T, end ...access.Entitlement) (integrations.RevokeResult, error) {
-	l.sequence++
-	res, err := l.Revoke(t.Context(), integrations.RevokeRequest{Account: l.account, End: end, Remain: l.remain(end), Wrote: l.wrote, Sequence: l.sequence})
-	if err == nil {
-		l.wrote = res.Wrote
-		l.held = slices.DeleteFunc(l.held, func(e access.Entitlement) bool { return slices.Contains(end, e) })
-	}
-	return res, err
-}
-
-func (l *lapse) revoke(t *testing.T, end ...access.Entitlement) access.Entry {
-	t.Helper()
-	res, err := l.tryRevoke(t, end...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.Entries[0]
-}
-
-func (l *lapse) credential(t *testing.T) integrations.Credential {
-	t.Helper()
-	return l.newCredential(t, false)
-}
-
-func (l *lapse) newCredential(t *testing.T, endSessions bool) integrations.Credential {
-	t.Helper()
-	l.sequence++
-	c, err := l.Integration.(integrations.CredentialSetter).SetCredential(t.Context(),
-		integrations.CredentialRequest{Account: l.account, Sequence: l.sequence, EndSessions: endSessions})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func (l *lapse) delete(t *testing.T) integrations.DeleteResult {
-	t.Helper()
-	l.sequence++
-	res, err := l.DeleteAccount(t.Context(), integrations.DeleteRequest{Account: l.account, Sequence: l.sequence})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res
-}
-
-func (l *lapse) verify(t *testing.T, e access.Entitlement) access.Entry {
-	t.Helper()
-	entries, err := l.Verify(t.Context(), l.account, []access.Entitlement{e})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return entries[0]
+	return certificationtest.At(t, mariadb.Kind(), target)
 }
 
 func says(facts []string, part string) bool {
 	return slices.ContainsFunc(facts, func(f string) bool { return strings.Contains(f, part) })
-}
-
-// logIn logs in with a new credential of the account, by one connection.
-func (l *lapse) logIn(t *testing.T, b *bed) *sql.DB {
-	t.Helper()
-	return b.logIn(t, l.credential(t))
 }
 
 func (b *bed) logIn(t *testing.T, c integrations.Credential) *sql.DB {
@@ -219,31 +118,31 @@ func twoAtOnce(t *testing.T, b *bed) {
 	for _, order := range [][]access.Entitlement{{readShop, writeLake, analytics}, {analytics, writeLake, readShop}} {
 		l := at(t, b.target())
 		for _, e := range order {
-			l.grant(t, e)
+			l.Grant(t, e)
 		}
-		conn := l.logIn(t, b)
+		conn := b.logIn(t, l.Credential(t))
 		var role string
-		if err := conn.QueryRow("SELECT CURRENT_ROLE()").Scan(&role); err != nil || role != umbrellaOf(l.account.Name) {
+		if err := conn.QueryRow("SELECT CURRENT_ROLE()").Scan(&role); err != nil || role != umbrellaOf(l.Account.Name) {
 			t.Errorf("the active role is %s, %v", role, err)
 		}
 		can(t, conn, "SELECT * FROM shop.orders JOIN hr.analytics", true)
 		can(t, conn, "INSERT INTO lake.events VALUES ()", true)
 		can(t, conn, "INSERT INTO shop.orders VALUES ()", false)
-		l.revoke(t, order...)
+		l.Revoke(t, order...)
 	}
 }
 
 func oneOfTwo(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop, writeShop)
-	c := l.credential(t)
-	if entry := l.revoke(t, writeShop); entry.Outcome != access.Gone || !says(entry.Facts, "still has SELECT") {
+	l.Grant(t, readShop, writeShop)
+	c := l.Credential(t)
+	if entry := l.Revoke(t, writeShop); entry.Outcome != access.Gone || !says(entry.Facts, "still has SELECT") {
 		t.Errorf("%+v", entry)
 	}
 	conn := b.logIn(t, c)
 	can(t, conn, "SELECT * FROM shop.orders", true)
 	can(t, conn, "INSERT INTO shop.orders VALUES ()", false)
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 }
 
 // sessionInDatabase also shows what a session would keep if it were not ended.
@@ -254,11 +153,11 @@ func sessionInDatabase(t *testing.T, b *bed) {
 				c.TerminateSessions = "never"
 			}
 		}))
-		l.grant(t, writeShop)
-		conn := l.logIn(t, b)
+		l.Grant(t, writeShop)
+		conn := b.logIn(t, l.Credential(t))
 		can(t, conn, "USE shop", true)
 		can(t, conn, "INSERT INTO orders VALUES ()", true)
-		l.revoke(t, writeShop)
+		l.Revoke(t, writeShop)
 		can(t, conn, "INSERT INTO orders VALUES ()", keep)
 	}
 }
@@ -272,32 +171,32 @@ func sessionWithGlobal(t *testing.T, b *bed) {
 				c.TerminateSessions = "never"
 			}
 		}))
-		l.grant(t, entitlement("member", "role", "readers"))
-		conn := l.logIn(t, b)
+		l.Grant(t, entitlement("member", "role", "readers"))
+		conn := b.logIn(t, l.Credential(t))
 		can(t, conn, "SELECT * FROM hr.analytics", true)
-		l.revoke(t, entitlement("member", "role", "readers"))
+		l.Revoke(t, entitlement("member", "role", "readers"))
 		can(t, conn, "SELECT * FROM hr.analytics", keep)
 	}
 }
 
 func noSetRole(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, writeShop, analytics)
-	conn := l.logIn(t, b)
+	l.Grant(t, writeShop, analytics)
+	conn := b.logIn(t, l.Credential(t))
 	for _, role := range []string{principal.Role(instance, writeShop), "analytics", "lapse_admin"} {
 		can(t, conn, "SET ROLE "+quote(role), false)
 	}
 	can(t, conn, "SET ROLE NONE", true)
 	can(t, conn, "SELECT * FROM shop.orders", false)
-	l.revoke(t, writeShop, analytics)
+	l.Revoke(t, writeShop, analytics)
 }
 
 // anotherConnector loses the account that made everything.
 func anotherConnector(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, writeShop)
+	l.Grant(t, writeShop)
 	other := at(t, b.target())
-	other.grant(t, writeShop)
+	other.Grant(t, writeShop)
 	b.exec(t, "CREATE USER second IDENTIFIED BY '"+connectorPass+"'", "GRANT lapse_admin TO second", "DROP USER lapse")
 	defer b.exec(t, "CREATE USER lapse IDENTIFIED BY '"+connectorPass+"'", "GRANT lapse_admin TO lapse", "DROP USER second")
 	l.Integration = start(t, b.target(func(_ *mariadb.Config, s *mariadb.Secret) { s.Username = "second" }))
@@ -305,25 +204,25 @@ func anotherConnector(t *testing.T, b *bed) {
 	if err != nil || slices.ContainsFunc(report.Items, func(i access.CheckItem) bool { return !i.OK && !i.Optional }) {
 		t.Errorf("%+v, %v", report.Items, err)
 	}
-	if entry := l.revoke(t, writeShop); entry.Outcome != access.Gone {
+	if entry := l.Revoke(t, writeShop); entry.Outcome != access.Gone {
 		t.Errorf("%+v", entry)
 	}
-	l.grant(t, writeShop, writeLake)
-	conn := l.logIn(t, b)
+	l.Grant(t, writeShop, writeLake)
+	conn := b.logIn(t, l.Credential(t))
 	can(t, conn, "INSERT INTO shop.orders VALUES ()", true)
-	l.revoke(t, writeShop, writeLake)
-	if res := l.delete(t); res.Outcome != access.Gone {
+	l.Revoke(t, writeShop, writeLake)
+	if res := l.Delete(t); res.Outcome != access.Gone {
 		t.Errorf("%+v", res)
 	}
 	other.Integration = l.Integration
-	other.revoke(t, writeShop)
+	other.Revoke(t, writeShop)
 }
 
 func notAdministered(t *testing.T, b *bed) {
 	b.exec(t, "CREATE ROLE guarded", "GRANT SELECT ON hr.* TO guarded")
 	guarded := entitlement("member", "role", "guarded")
 	l := at(t, b.target())
-	if found, _ := catalog(t, l.Integration); found[guarded.Resource.String()].Permissions != nil {
+	if found, _ := certificationtest.Catalog(t, l.Integration); found[guarded.Resource.String()].Permissions != nil {
 		t.Error("the catalog offers the role")
 	}
 	report, err := l.Check(t.Context())
@@ -331,20 +230,20 @@ func notAdministered(t *testing.T, b *bed) {
 	if err != nil || report.Items[i].OK || !strings.Contains(report.Items[i].Detail, "guarded") || report.Items[i].Remedy != "GRANT `guarded` TO `lapse_admin` WITH ADMIN OPTION" {
 		t.Errorf("%+v, %v", report.Items, err)
 	}
-	if _, err := l.tryGrant(t, readShop, guarded); access.KindOf(err) != access.Privilege {
+	if _, err := l.TryGrant(t, readShop, guarded); access.KindOf(err) != access.Privilege {
 		t.Errorf("%v, want privilege", err)
 	}
 	nothingMade(t, b, l)
 	b.exec(t, report.Items[i].Remedy)
-	l.grant(t, guarded)
-	l.revoke(t, guarded)
+	l.Grant(t, guarded)
+	l.Revoke(t, guarded)
 }
 
 // nothingMade demands that a refused grant left nothing on the server.
-func nothingMade(t *testing.T, b *bed, l *lapse) {
+func nothingMade(t *testing.T, b *bed, l *certificationtest.Holder) {
 	t.Helper()
-	name := principal.Account(instance, integration, l.account.PersonID, l.account.Email)
-	if b.exists(t, "SELECT 1 FROM mysql.global_priv WHERE User IN (?, ?) OR User LIKE ?", name, umbrellaOf(name), `lapse\_m:%/`+l.account.PersonID) {
+	name := principal.Account(instance, integration, l.Account.PersonID, l.Account.Email)
+	if b.exists(t, "SELECT 1 FROM mysql.global_priv WHERE User IN (?, ?) OR User LIKE ?", name, umbrellaOf(name), `lapse\_m:%/`+l.Account.PersonID) {
 		t.Errorf("the refused grant left something of %s", name)
 	}
 }
@@ -359,7 +258,7 @@ func noDefaultRoles(t *testing.T, b *bed) {
 	}) {
 		t.Errorf("%+v, %v", report.Items, err)
 	}
-	if _, err := l.tryGrant(t, readShop); access.KindOf(err) != access.Privilege {
+	if _, err := l.TryGrant(t, readShop); access.KindOf(err) != access.Privilege {
 		t.Errorf("%v, want privilege", err)
 	}
 	nothingMade(t, b, l)
@@ -370,27 +269,27 @@ func droppedDatabase(t *testing.T, b *bed) {
 		"GRANT SELECT, SHOW VIEW ON brief.* TO lapse_admin WITH GRANT OPTION")
 	brief := entitlement("read_only", "database", "brief")
 	l := at(t, b.target())
-	if found, _ := catalog(t, l.Integration); !slices.Contains(found[brief.Resource.String()].Permissions, "read_only") {
+	if found, _ := certificationtest.Catalog(t, l.Integration); !slices.Contains(found[brief.Resource.String()].Permissions, "read_only") {
 		t.Error("brief is not in the catalog")
 	}
 	other := at(t, b.target())
-	other.grant(t, brief)
+	other.Grant(t, brief)
 	b.exec(t, "DROP DATABASE brief")
-	if _, err := l.tryGrant(t, brief); access.KindOf(err) != access.ResourceMissing {
+	if _, err := l.TryGrant(t, brief); access.KindOf(err) != access.ResourceMissing {
 		t.Errorf("%v, want missing", err)
 	}
 	nothingMade(t, b, l)
 
 	// Somebody who had it loses it all the same, and a new database of that name
 	// is not theirs.
-	if entry := other.verify(t, brief); entry.Outcome != access.Blocked {
+	if entry := other.Verified(t, brief); entry.Outcome != access.Blocked {
 		t.Errorf("while the database is gone: %+v", entry)
 	}
-	if entry := other.revoke(t, brief); entry.Outcome != access.Gone {
+	if entry := other.Revoke(t, brief); entry.Outcome != access.Gone {
 		t.Errorf("%+v", entry)
 	}
 	b.exec(t, "CREATE DATABASE brief", "CREATE TABLE brief.things (id INT)")
-	if (&observer{b}).Can(t, other.account, brief) {
+	if (&observer{b}).Can(t, other.Account, brief) {
 		t.Error("a former holder may read the new database")
 	}
 	b.exec(t, "DROP DATABASE brief")
@@ -403,20 +302,20 @@ func wildcards(t *testing.T, b *bed) {
 	}
 	b.exec(t, `GRANT SELECT, INSERT, UPDATE, DELETE, SHOW VIEW ON `+"`a\\_b`"+`.* TO lapse_admin WITH GRANT OPTION`)
 	l := at(t, b.target())
-	l.grant(t, entitlement("read_only", "database", "a_b"))
-	conn := l.logIn(t, b)
+	l.Grant(t, entitlement("read_only", "database", "a_b"))
+	conn := b.logIn(t, l.Credential(t))
 	can(t, conn, "SELECT * FROM a_b.t_1", true)
 	can(t, conn, "SELECT * FROM axb.t_1", false)
 	can(t, conn, "INSERT INTO a_b.t_1 VALUES ()", false)
-	l.revoke(t, entitlement("read_only", "database", "a_b"))
+	l.Revoke(t, entitlement("read_only", "database", "a_b"))
 
 	table := entitlement("read_write", "table", "a_b", "t_1")
-	l.grant(t, table)
-	conn = l.logIn(t, b)
+	l.Grant(t, table)
+	conn = b.logIn(t, l.Credential(t))
 	can(t, conn, "INSERT INTO a_b.t_1 VALUES ()", true)
 	can(t, conn, "SELECT * FROM a_b.tx1", false)
-	l.revoke(t, table)
-	if _, err := l.tryGrant(t, entitlement("read_only", "database", "axb")); access.KindOf(err) != access.Privilege {
+	l.Revoke(t, table)
+	if _, err := l.TryGrant(t, entitlement("read_only", "database", "axb")); access.KindOf(err) != access.Privilege {
 		t.Errorf("the connector's own right on a_b was taken for one on axb: %v", err)
 	}
 	b.exec(t, "DROP DATABASE a_b", "DROP DATABASE axb")
@@ -425,43 +324,43 @@ func wildcards(t *testing.T, b *bed) {
 func triggerDefiner(t *testing.T, b *bed) {
 	o := &observer{b}
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	o.Own(t, l.account)
-	l.revoke(t, readShop)
+	l.Grant(t, readShop)
+	o.Own(t, l.Account)
+	l.Revoke(t, readShop)
 	b.exec(t, "INSERT INTO kept.things (thing) VALUES (0)")
-	res := l.delete(t)
+	res := l.Delete(t)
 	if res.Outcome != access.KeptDisabled || !says(res.Owns, "trigger kept.set_at") || !says(res.Owns, "view kept.seen") {
 		t.Errorf("%+v", res)
 	}
 	b.exec(t, "INSERT INTO kept.things (thing) VALUES (0)")
-	if !o.Kept(t, l.account) {
+	if !o.Kept(t, l.Account) {
 		t.Error("what the account defined does not work any more")
 	}
 	// The person comes back, under another name.
-	old := l.account.Name
-	l.account.Name = ""
-	l.grant(t, readShop)
-	if l.account.Name == old {
+	old := l.Account.Name
+	l.Account.Name = ""
+	l.Grant(t, readShop)
+	if l.Account.Name == old {
 		t.Errorf("the person was given the old account %s again", old)
 	}
-	conn := l.logIn(t, b)
+	conn := b.logIn(t, l.Credential(t))
 	can(t, conn, "SELECT * FROM shop.orders", true)
 	can(t, conn, "SELECT * FROM kept.things", false)
-	l.revoke(t, readShop)
-	if res := l.delete(t); res.Outcome != access.Gone {
+	l.Revoke(t, readShop)
+	if res := l.Delete(t); res.Outcome != access.Gone {
 		t.Errorf("the new account: %+v", res)
 	}
 	// Once nothing needs it any more it goes as well.
-	if res := l.delete(t); res.Outcome != access.KeptDisabled {
+	if res := l.Delete(t); res.Outcome != access.KeptDisabled {
 		t.Errorf("while it is the definer: %+v", res)
 	}
 	b.exec(t, "DROP DATABASE kept")
 	for _, want := range []access.Outcome{access.Gone, access.WasGone} {
-		if res := l.delete(t); res.Outcome != want {
+		if res := l.Delete(t); res.Outcome != want {
 			t.Errorf("without what it defined: %+v, want %s", res, want)
 		}
 	}
-	if b.exists(t, "SELECT 1 FROM mysql.global_priv WHERE User = ? OR User LIKE ?", old, `lapse\_t:%/`+l.account.PersonID) {
+	if b.exists(t, "SELECT 1 FROM mysql.global_priv WHERE User = ? OR User LIKE ?", old, `lapse\_t:%/`+l.Account.PersonID) {
 		t.Errorf("%s is still there", old)
 	}
 }
@@ -471,16 +370,16 @@ func names(t *testing.T, b *bed) {
 		b.exec(t, "CREATE ROLE "+quote(name), "GRANT SELECT ON shop.* TO "+quote(name), "GRANT "+quote(name)+" TO lapse_admin WITH ADMIN OPTION")
 		e := entitlement("member", "role", name)
 		l := at(t, b.target())
-		l.grant(t, e)
-		conn := l.logIn(t, b)
+		l.Grant(t, e)
+		conn := b.logIn(t, l.Credential(t))
 		can(t, conn, "SELECT * FROM shop.orders", true)
-		if entry := l.revoke(t, e); entry.Outcome != access.Gone {
+		if entry := l.Revoke(t, e); entry.Outcome != access.Gone {
 			t.Errorf("%s: %+v", name, entry)
 		}
 		b.exec(t, "DROP ROLE "+quote(name))
 	}
 	l := at(t, b.target())
-	if _, err := l.tryGrant(t, entitlement("member", "role", strings.Repeat("r", 129))); access.KindOf(err) != access.Invalid {
+	if _, err := l.TryGrant(t, entitlement("member", "role", strings.Repeat("r", 129))); access.KindOf(err) != access.Invalid {
 		t.Errorf("a name that is too long: %v", err)
 	}
 }
@@ -490,23 +389,23 @@ func workers(t *testing.T, b *bed) {
 	const people, rounds = 8, 100
 	one, other := start(t, b.target()), start(t, b.target())
 	table := entitlement("read_write", "table", "shop", "orders")
-	all := make([]*lapse, people)
+	all := make([]*certificationtest.Holder, people)
 	var wg sync.WaitGroup
 	for i := range all {
-		l := &lapse{Integration: []integrations.Integration{one, other}[i%2], account: someone()}
+		l := &certificationtest.Holder{Integration: []integrations.Integration{one, other}[i%2], Account: someone()}
 		all[i] = l
 		wg.Go(func() {
 			for round := range rounds / 2 {
 				e := []access.Entitlement{readShop, table}[round%2]
-				if _, err := l.tryGrant(t, e); err != nil {
+				if _, err := l.TryGrant(t, e); err != nil {
 					t.Errorf("round %d, granting: %v", round, err)
 				}
-				if _, err := l.tryRevoke(t, e); err != nil {
+				if _, err := l.TryRevoke(t, e); err != nil {
 					t.Errorf("round %d, revoking: %v", round, err)
 				}
 			}
 			if i%2 == 0 {
-				if _, err := l.tryGrant(t, readShop); err != nil {
+				if _, err := l.TryGrant(t, readShop); err != nil {
 					t.Error(err)
 				}
 			}
@@ -515,71 +414,74 @@ func workers(t *testing.T, b *bed) {
 	wg.Wait()
 	o := &observer{b}
 	for i, l := range all {
-		if got := o.Can(t, l.account, readShop); got != (i%2 == 0) {
+		if got := o.Can(t, l.Account, readShop); got != (i%2 == 0) {
 			t.Errorf("in the end person %d can read: %t", i, got)
 		}
-		if o.Can(t, l.account, table) {
+		if o.Can(t, l.Account, table) {
 			t.Errorf("in the end person %d can write", i)
 		}
-		l.revoke(t, readShop, table)
+		l.Revoke(t, readShop, table)
 	}
 }
 
 func umbrellaDropped(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop, analytics)
-	b.exec(t, "DROP ROLE "+quote(umbrellaOf(l.account.Name)))
-	if entry := l.verify(t, readShop); entry.Outcome != access.Gone {
+	l.Grant(t, readShop, analytics)
+	b.exec(t, "DROP ROLE "+quote(umbrellaOf(l.Account.Name)))
+	if entry := l.Verified(t, readShop); entry.Outcome != access.Gone {
 		t.Errorf("without the umbrella: %+v", entry)
 	}
-	l.grant(t, writeLake)
-	conn := l.logIn(t, b)
+	l.Grant(t, writeLake)
+	conn := b.logIn(t, l.Credential(t))
 	can(t, conn, "SELECT * FROM shop.orders JOIN hr.analytics", true)
 	can(t, conn, "INSERT INTO lake.events VALUES ()", true)
 
-	b.exec(t, "DROP ROLE "+quote(umbrellaOf(l.account.Name)))
-	if entry := l.revoke(t, readShop, analytics, writeLake); entry.Outcome != access.WasGone {
+	b.exec(t, "DROP ROLE "+quote(umbrellaOf(l.Account.Name)))
+	if entry := l.Revoke(t, readShop, analytics, writeLake); entry.Outcome != access.WasGone {
 		t.Errorf("revoking without the umbrella: %+v", entry)
 	}
 	can(t, conn, "SELECT 1", false)
-	if res := l.delete(t); res.Outcome != access.Gone {
+	if res := l.Delete(t); res.Outcome != access.Gone {
 		t.Errorf("%+v", res)
 	}
 }
 
 func revokedTwice(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	if entry := l.revoke(t, readShop); entry.Outcome != access.Gone || !says(entry.Facts, "locked") {
+	l.Grant(t, readShop)
+	if entry := l.Revoke(t, readShop); entry.Outcome != access.Gone || !says(entry.Facts, "locked") {
 		t.Errorf("%+v", entry)
 	}
-	if entry := l.revoke(t, readShop); entry.Outcome != access.WasGone {
+	if entry := l.Revoke(t, readShop); entry.Outcome != access.WasGone {
 		t.Errorf("again: %+v", entry)
 	}
 }
 
 func rotation(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	first := l.credential(t)
+	l.Grant(t, readShop)
+	first := l.Credential(t)
 	conn := b.logIn(t, first)
-	second := l.credential(t)
+	second := l.Credential(t)
 	can(t, conn, "SELECT * FROM shop.orders", true)
 	if (&observer{b}).CanLogin(t, first) {
 		t.Error("the old password is still taken")
 	}
-	third := l.newCredential(t, true)
+	third, err := l.TryCredential(t, true)
+	if err != nil {
+		t.Fatal(err)
+	}
 	can(t, conn, "SELECT * FROM shop.orders", false)
 	if (&observer{b}).CanLogin(t, second) {
 		t.Error("the old password is still taken")
 	}
 	can(t, b.logIn(t, third), "SELECT * FROM shop.orders", true)
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 }
 
 func listing(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop, analytics)
+	l.Grant(t, readShop, analytics)
 	b.exec(t, "CREATE USER lapse_stranger_3f9a1c77", "CREATE USER lapse_other_3f9a1c77", "CREATE ROLE `lapse_m:other-lapse/"+integration+"/p-1`",
 		"GRANT `lapse_m:other-lapse/"+integration+"/p-1` TO lapse_other_3f9a1c77")
 	find := func() (mine *access.Principal) {
@@ -592,7 +494,7 @@ func listing(t *testing.T, b *bed) {
 				switch p.Name {
 				case "lapse_stranger_3f9a1c77", "lapse_other_3f9a1c77":
 					t.Errorf("%s is listed as ours", p.Name)
-				case l.account.Name:
+				case l.Account.Name:
 					mine = &p
 				}
 			}
@@ -601,22 +503,22 @@ func listing(t *testing.T, b *bed) {
 			}
 		}
 	}
-	if p := find(); p == nil || !p.Enabled || p.AccountID != l.account.ID || len(p.Entitlements) != 2 || !slices.Contains(p.Entitlements, readShop) || !slices.Contains(p.Entitlements, analytics) {
+	if p := find(); p == nil || !p.Enabled || p.AccountID != l.Account.ID || len(p.Entitlements) != 2 || !slices.Contains(p.Entitlements, readShop) || !slices.Contains(p.Entitlements, analytics) {
 		t.Errorf("%+v", p)
 	}
-	b.exec(t, "GRANT analytics TO "+account(l.account.Name))
-	l.revoke(t, readShop, analytics)
-	if p := find(); p == nil || p.Enabled || p.AccountID != l.account.ID || len(p.Entitlements) != 0 || !says(p.Foreign, "analytics") {
+	b.exec(t, "GRANT analytics TO "+account(l.Account.Name))
+	l.Revoke(t, readShop, analytics)
+	if p := find(); p == nil || p.Enabled || p.AccountID != l.Account.ID || len(p.Entitlements) != 0 || !says(p.Foreign, "analytics") {
 		t.Errorf("after the revoke: %+v", p)
 	}
 	b.exec(t, "DROP USER lapse_stranger_3f9a1c77", "DROP USER lapse_other_3f9a1c77", "DROP ROLE `lapse_m:other-lapse/"+integration+"/p-1`")
-	l.delete(t)
+	l.Delete(t)
 }
 
 func reconnecting(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	c := l.credential(t)
+	l.Grant(t, readShop)
+	c := l.Credential(t)
 	ctx, stop := context.WithCancel(t.Context())
 	var mu sync.Mutex
 	var done time.Time // when the revoke had ended
@@ -651,7 +553,7 @@ func reconnecting(t *testing.T, b *bed) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 	mu.Lock()
 	done = time.Now()
 	mu.Unlock()
@@ -674,12 +576,12 @@ func umbrellaTrigger(t *testing.T, b *bed) {
 		"GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON audited.* TO lapse_admin WITH GRANT OPTION")
 	makers := entitlement("member", "role", "makers")
 	l := at(t, b.target())
-	l.grant(t, makers)
-	conn := l.logIn(t, b)
+	l.Grant(t, makers)
+	conn := b.logIn(t, l.Credential(t))
 	can(t, conn, "CREATE DEFINER = CURRENT_ROLE TRIGGER audited.logged AFTER INSERT ON audited.things FOR EACH ROW INSERT INTO audited.log VALUES (NEW.id)", true)
 	b.exec(t, "INSERT INTO audited.things VALUES (1, 0)")
-	old := l.account.Name
-	res, err := l.tryRevoke(t, makers)
+	old := l.Account.Name
+	res, err := l.TryRevoke(t, makers)
 	if err != nil || res.Entries[0].Outcome != access.Gone || !says(res.Notes, "trigger audited.logged") {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -691,15 +593,15 @@ func umbrellaTrigger(t *testing.T, b *bed) {
 		b.exists(t, `SELECT 1 FROM mysql.roles_mapping WHERE User = ? AND Role NOT LIKE 'lapse\_t:%'`, old) {
 		t.Error("the account is not closed")
 	}
-	l.account.Name = ""
-	l.grant(t, readShop)
-	if l.account.Name == old {
+	l.Account.Name = ""
+	l.Grant(t, readShop)
+	if l.Account.Name == old {
 		t.Errorf("the person was given %s again", old)
 	}
-	conn = l.logIn(t, b)
+	conn = b.logIn(t, l.Credential(t))
 	can(t, conn, "INSERT INTO audited.log VALUES (3)", false)
-	l.revoke(t, readShop)
-	l.delete(t)
+	l.Revoke(t, readShop)
+	l.Delete(t)
 	b.exec(t, "DROP DATABASE audited", "DROP ROLE makers")
 }
 
@@ -716,9 +618,9 @@ func punctuation(t *testing.T, b *bed) {
 	}
 	defer b.exec(t, "SET PASSWORD FOR lapse = PASSWORD('"+connectorPass+"')")
 	l := at(t, b.target(func(_ *mariadb.Config, s *mariadb.Secret) { s.Password = integrations.Secret(password) }))
-	l.grant(t, readShop)
-	l.credential(t)
-	l.revoke(t, readShop)
+	l.Grant(t, readShop)
+	l.Credential(t)
+	l.Revoke(t, readShop)
 }
 
 func connectorSecret(t *testing.T, b *bed) {
@@ -738,8 +640,8 @@ func connectorSecret(t *testing.T, b *bed) {
 		t.Errorf("with the old secret: %v, want auth", err)
 	}
 	l := at(t, b.target(func(_ *mariadb.Config, s *mariadb.Secret) { *s = *next.(*mariadb.Secret) }))
-	l.grant(t, readShop)
-	l.revoke(t, readShop)
+	l.Grant(t, readShop)
+	l.Revoke(t, readShop)
 }
 
 func powers(t *testing.T, b *bed) {
@@ -751,22 +653,22 @@ func powers(t *testing.T, b *bed) {
 		b.exec(t, "CREATE ROLE "+name, grant, "GRANT "+name+" TO lapse_admin WITH ADMIN OPTION")
 		e := entitlement("member", "role", name)
 		l := at(t, b.target())
-		if found, _ := catalog(t, l.Integration); found[e.Resource.String()].Permissions != nil {
+		if found, _ := certificationtest.Catalog(t, l.Integration); found[e.Resource.String()].Permissions != nil {
 			t.Errorf("%s is offered", name)
 		}
-		_, err := l.tryGrant(t, e)
+		_, err := l.TryGrant(t, e)
 		if access.KindOf(err) != access.Invalid || !strings.Contains(err.Error(), "allow_roles") {
 			t.Errorf("%s: %v, want invalid", name, err)
 		}
 		l = at(t, b.target(func(c *mariadb.Config, _ *mariadb.Secret) { c.AllowRoles = []string{name} }))
-		l.grant(t, e)
-		l.revoke(t, e)
+		l.Grant(t, e)
+		l.Revoke(t, e)
 		b.exec(t, "DROP ROLE "+name)
 	}
 	b.exec(t, "DROP ROLE base")
 	for _, own := range []string{"lapse_admin", "PUBLIC", principal.Role(instance, readShop)} {
 		l := at(t, b.target(func(c *mariadb.Config, _ *mariadb.Secret) { c.AllowRoles = []string{own} }))
-		if _, err := l.tryGrant(t, entitlement("member", "role", own)); err == nil {
+		if _, err := l.TryGrant(t, entitlement("member", "role", own)); err == nil {
 			t.Errorf("membership in %s was granted", own)
 		}
 	}
@@ -775,19 +677,19 @@ func powers(t *testing.T, b *bed) {
 func maintenance(t *testing.T, b *bed) {
 	l := at(t, b.target())
 	maintainer, cleaner := l.Integration.(integrations.Maintainer), l.Integration.(integrations.Cleaner)
-	l.grant(t, readShop, writeLake)
+	l.Grant(t, readShop, writeLake)
 	role := principal.Role(instance, readShop)
 	b.exec(t, "REVOKE SELECT ON shop.* FROM "+quote(role))
-	if entry := l.verify(t, readShop); entry.Outcome != access.Lowered {
+	if entry := l.Verified(t, readShop); entry.Outcome != access.Lowered {
 		t.Errorf("without SELECT: %+v", entry)
 	}
 	if notes, err := maintainer.Maintain(t.Context()); err != nil {
 		t.Errorf("%v, %v", notes, err)
 	}
-	if entry := l.verify(t, readShop); entry.Outcome != access.Granted {
+	if entry := l.Verified(t, readShop); entry.Outcome != access.Granted {
 		t.Errorf("after maintenance: %+v", entry)
 	}
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 	left, err := cleaner.Clean(t.Context())
 	if err != nil || len(left) != 1 || !strings.Contains(left[0], principal.Role(instance, writeLake)) {
 		t.Errorf("cleaning leaves %v, %v", left, err)
@@ -795,7 +697,7 @@ func maintenance(t *testing.T, b *bed) {
 	if b.exists(t, "SELECT 1 FROM mysql.global_priv WHERE User = ?", role) {
 		t.Error("a role that nobody has is still there")
 	}
-	l.revoke(t, writeLake)
+	l.Revoke(t, writeLake)
 	if notes, err := maintainer.Maintain(t.Context()); err != nil || !says(notes, principal.Role(instance, writeLake)) {
 		t.Errorf("%v, %v", notes, err)
 	}
@@ -806,59 +708,59 @@ func maintenance(t *testing.T, b *bed) {
 
 func shadowed(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	name := principal.Account(instance, integration, l.account.PersonID, l.account.Email)
+	name := principal.Account(instance, integration, l.Account.PersonID, l.Account.Email)
 	for _, other := range []string{quote(name) + "@`10.%`", quote(name) + "@localhost"} {
 		b.exec(t, "CREATE USER "+other)
-		if _, err := l.tryGrant(t, readShop); access.KindOf(err) != access.NameTaken {
+		if _, err := l.TryGrant(t, readShop); access.KindOf(err) != access.NameTaken {
 			t.Errorf("beside %s: %v", other, err)
 		}
 		b.exec(t, "DROP USER "+other)
 	}
 	b.exec(t, "CREATE ROLE "+quote(name))
-	if _, err := l.tryGrant(t, readShop); access.KindOf(err) != access.NameTaken {
+	if _, err := l.TryGrant(t, readShop); access.KindOf(err) != access.NameTaken {
 		t.Errorf("beside a role: %v", err)
 	}
 	b.exec(t, "DROP ROLE "+quote(name))
-	l.grant(t, readShop)
-	l.revoke(t, readShop)
+	l.Grant(t, readShop)
+	l.Revoke(t, readShop)
 }
 
 func twoIntegrations(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
+	l.Grant(t, readShop)
 	target := b.target()
 	target.ID = "maria-other"
-	other := &lapse{Integration: start(t, target), account: l.account}
-	other.account.ID, other.account.Integration, other.account.Name = access.AccountID("maria-other", l.account.PersonID), "maria-other", ""
+	other := &certificationtest.Holder{Integration: start(t, target), Account: l.Account}
+	other.Account.ID, other.Account.Integration, other.Account.Name = access.AccountID("maria-other", l.Account.PersonID), "maria-other", ""
 	e := readShop
 	e.Integration = "maria-other"
-	other.grant(t, e)
-	if other.account.Name == l.account.Name {
-		t.Errorf("both have account %s", l.account.Name)
+	other.Grant(t, e)
+	if other.Account.Name == l.Account.Name {
+		t.Errorf("both have account %s", l.Account.Name)
 	}
-	other.revoke(t, e)
-	if entry := l.verify(t, readShop); entry.Outcome != access.Granted {
+	other.Revoke(t, e)
+	if entry := l.Verified(t, readShop); entry.Outcome != access.Granted {
 		t.Errorf("after a revoke by the other: %+v", entry)
 	}
 	page, err := other.Accounts(t.Context(), "")
-	if err != nil || slices.ContainsFunc(page.Principals, func(p access.Principal) bool { return p.Name == l.account.Name }) {
+	if err != nil || slices.ContainsFunc(page.Principals, func(p access.Principal) bool { return p.Name == l.Account.Name }) {
 		t.Errorf("%+v, %v", page, err)
 	}
-	other.delete(t)
-	l.revoke(t, readShop)
+	other.Delete(t)
+	l.Revoke(t, readShop)
 }
 
 func otherWays(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	b.exec(t, "GRANT SELECT ON shop.* TO "+account(l.account.Name))
-	if entry := l.revoke(t, readShop); entry.Outcome != access.Gone || !says(entry.Facts, "still has SELECT on database:shop") {
+	l.Grant(t, readShop)
+	b.exec(t, "GRANT SELECT ON shop.* TO "+account(l.Account.Name))
+	if entry := l.Revoke(t, readShop); entry.Outcome != access.Gone || !says(entry.Facts, "still has SELECT on database:shop") {
 		t.Errorf("%+v", entry)
 	}
-	b.exec(t, "REVOKE SELECT ON shop.* FROM "+account(l.account.Name))
+	b.exec(t, "REVOKE SELECT ON shop.* FROM "+account(l.Account.Name))
 	if b.Bin.Major > 10 || b.Bin.Minor >= 11 {
 		b.exec(t, "GRANT SELECT ON shop.* TO PUBLIC")
-		if entry := l.verify(t, readShop); entry.Outcome != access.Gone || !says(entry.Facts, "PUBLIC") {
+		if entry := l.Verified(t, readShop); entry.Outcome != access.Gone || !says(entry.Facts, "PUBLIC") {
 			t.Errorf("%+v", entry)
 		}
 		b.exec(t, "REVOKE SELECT ON shop.* FROM PUBLIC")
@@ -867,7 +769,7 @@ func otherWays(t *testing.T, b *bed) {
 
 func ourRoleByHand(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop, writeLake)
+	l.Grant(t, readShop, writeLake)
 	role := quote(principal.Role(instance, writeLake))
 	// Nobody but the connector's role administers it.
 	b.exec(t, "GRANT lapse_admin TO root@127.0.0.1")
@@ -876,79 +778,60 @@ func ourRoleByHand(t *testing.T, b *bed) {
 		t.Fatal(err)
 	}
 	defer admin.Close()
-	for _, s := range []string{"SET ROLE lapse_admin", "GRANT " + role + " TO " + account(l.account.Name), "SET ROLE NONE"} {
+	for _, s := range []string{"SET ROLE lapse_admin", "GRANT " + role + " TO " + account(l.Account.Name), "SET ROLE NONE"} {
 		if _, err := admin.ExecContext(t.Context(), s); err != nil {
 			t.Fatal(s, err)
 		}
 	}
-	res, err := l.tryRevoke(t, writeLake)
+	res, err := l.TryRevoke(t, writeLake)
 	if err != nil || res.Entries[0].Outcome != access.Gone || !says(res.Notes, "drift") {
 		t.Errorf("%+v, %v", res, err)
 	}
-	if b.exists(t, "SELECT 1 FROM mysql.roles_mapping WHERE User = ? AND Role = ?", l.account.Name, principal.Role(instance, writeLake)) {
+	if b.exists(t, "SELECT 1 FROM mysql.roles_mapping WHERE User = ? AND Role = ?", l.Account.Name, principal.Role(instance, writeLake)) {
 		t.Error("the account still has the role")
 	}
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 }
 
 // emptyUmbrella is a delete that was cut after it had dropped the account.
 func emptyUmbrella(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, writeLake)
-	b.exec(t, "DROP USER "+account(l.account.Name))
-	l.held, l.wrote = nil, nil
-	l.grant(t, readShop)
-	if (&observer{b}).Can(t, l.account, writeLake) {
+	l.Grant(t, writeLake)
+	b.exec(t, "DROP USER "+account(l.Account.Name))
+	l.Holds, l.Wrote = nil, nil
+	l.Grant(t, readShop)
+	if (&observer{b}).Can(t, l.Account, writeLake) {
 		t.Error("the new account has what the old one held")
 	}
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 }
 
 func everythingGone(t *testing.T, b *bed) {
 	b.exec(t, "CREATE DATABASE gone", "GRANT SELECT, SHOW VIEW ON gone.* TO lapse_admin WITH GRANT OPTION")
 	gone := entitlement("read_only", "database", "gone")
-	for what, lose := range map[string]func(l *lapse){
-		"role":     func(*lapse) { b.exec(t, "DROP ROLE "+quote(principal.Role(instance, gone))) },
-		"umbrella": func(l *lapse) { b.exec(t, "DROP ROLE "+quote(umbrellaOf(l.account.Name))) },
-		"account":  func(l *lapse) { b.exec(t, "DROP USER "+account(l.account.Name)) },
+	for what, lose := range map[string]func(l *certificationtest.Holder){
+		"role":     func(*certificationtest.Holder) { b.exec(t, "DROP ROLE "+quote(principal.Role(instance, gone))) },
+		"umbrella": func(l *certificationtest.Holder) { b.exec(t, "DROP ROLE "+quote(umbrellaOf(l.Account.Name))) },
+		"account":  func(l *certificationtest.Holder) { b.exec(t, "DROP USER "+account(l.Account.Name)) },
 	} {
 		l := at(t, b.target())
-		l.grant(t, gone)
+		l.Grant(t, gone)
 		lose(l)
-		if entry := l.revoke(t, gone); entry.Outcome != access.WasGone && entry.Outcome != access.Gone {
+		if entry := l.Revoke(t, gone); entry.Outcome != access.WasGone && entry.Outcome != access.Gone {
 			t.Errorf("without the %s: %+v", what, entry)
 		}
-		l.delete(t)
-		if b.exists(t, "SELECT 1 FROM mysql.global_priv WHERE User IN (?, ?) OR User LIKE ?", l.account.Name, umbrellaOf(l.account.Name), `lapse\_m:%/`+l.account.PersonID) {
-			t.Errorf("without the %s: something of %s is left", what, l.account.Name)
+		l.Delete(t)
+		if b.exists(t, "SELECT 1 FROM mysql.global_priv WHERE User IN (?, ?) OR User LIKE ?", l.Account.Name, umbrellaOf(l.Account.Name), `lapse\_m:%/`+l.Account.PersonID) {
+			t.Errorf("without the %s: something of %s is left", what, l.Account.Name)
 		}
 	}
 	b.exec(t, "DROP DATABASE gone")
 }
 
-// catalog reads all pages of discovery.
-func catalog(t *testing.T, i integrations.Integration) (found map[string]access.Found, warnings []string) {
-	t.Helper()
-	found = map[string]access.Found{}
-	for cursor := ""; ; {
-		page, err := i.Discover(t.Context(), cursor)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range page.Resources {
-			found[f.Resource.String()] = f
-		}
-		warnings = append(warnings, page.Warnings...)
-		if cursor = page.Next; cursor == "" {
-			return found, warnings
-		}
-	}
-}
-
 func discovery(t *testing.T, b *bed) {
 	b.exec(t, "CREATE DATABASE readonly", "CREATE TABLE readonly.things (id INT) COMMENT = 'owner=dba, tier=gold'", "GRANT SELECT ON readonly.* TO lapse_admin WITH GRANT OPTION")
 	defer b.exec(t, "DROP DATABASE readonly", "REVOKE SELECT, GRANT OPTION ON readonly.* FROM lapse_admin")
-	found, warnings := catalog(t, start(t, b.target()))
+	found, warnings := certificationtest.Catalog(t, start(t, b.target()))
 	if got := found["database:readonly"].Permissions; !slices.Equal(got, []string{"read_only"}) {
 		t.Errorf("on a database that the connector may only read: %v", got)
 	}
@@ -967,17 +850,17 @@ func discovery(t *testing.T, b *bed) {
 		t.Errorf("warnings: %v", warnings)
 	}
 	l := at(t, b.target())
-	if _, err := l.tryGrant(t, entitlement("read_write", "database", "readonly")); access.KindOf(err) != access.Privilege {
+	if _, err := l.TryGrant(t, entitlement("read_write", "database", "readonly")); access.KindOf(err) != access.Privilege {
 		t.Errorf("more than the connector may give: %v", err)
 	}
 	nothingMade(t, b, l)
-	res := l.grant(t, entitlement("read_only", "database", "readonly"))
+	res := l.Grant(t, entitlement("read_only", "database", "readonly"))
 	if !says(res.Notes, "SHOW VIEW") {
 		t.Errorf("the notes do not say what is left out: %v", res.Notes)
 	}
-	l.revoke(t, entitlement("read_only", "database", "readonly"))
+	l.Revoke(t, entitlement("read_only", "database", "readonly"))
 
-	found, _ = catalog(t, start(t, b.target(func(c *mariadb.Config, _ *mariadb.Secret) {
+	found, _ = certificationtest.Catalog(t, start(t, b.target(func(c *mariadb.Config, _ *mariadb.Secret) {
 		c.Include, c.Exclude = []string{"database:*", "table:shop/*"}, []string{"table:*/items", "database:lake"}
 	})))
 	for resource, want := range map[string]bool{"database:shop": true, "database:lake": false, "table:shop/orders": true, "table:shop/items": false, "table:lake/events": false, "role:analytics": false} {
@@ -985,7 +868,7 @@ func discovery(t *testing.T, b *bed) {
 			t.Errorf("%s is offered: %t, want %t", resource, got, want)
 		}
 	}
-	found, warnings = catalog(t, start(t, b.target(func(c *mariadb.Config, _ *mariadb.Secret) { c.MaxResources = 3 })))
+	found, warnings = certificationtest.Catalog(t, start(t, b.target(func(c *mariadb.Config, _ *mariadb.Secret) { c.MaxResources = 3 })))
 	if len(found) != 3 || len(warnings) != 1 {
 		t.Errorf("with max_resources: 3 there are %d, warnings %v", len(found), warnings)
 	}
@@ -1019,15 +902,15 @@ func sqlModes(t *testing.T, b *bed) {
 	for _, mode := range []string{"NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "ORACLE", "MAXDB"} {
 		b.exec(t, "SET GLOBAL sql_mode = '"+mode+"'")
 		l := at(t, b.target())
-		l.account.Email = `o'brien\@example.com`
+		l.Account.Email = `o'brien\@example.com`
 		e := entitlement("read_write", "table", hostile, hostile)
-		l.grant(t, e)
-		if !(&observer{b}).Can(t, l.account, e) {
+		l.Grant(t, e)
+		if !(&observer{b}).Can(t, l.Account, e) {
 			t.Errorf("%s: the person cannot use %s", mode, e)
 		}
-		l.credential(t)
-		l.revoke(t, e)
-		l.delete(t)
+		l.Credential(t)
+		l.Revoke(t, e)
+		l.Delete(t)
 	}
 	b.exec(t, "SET GLOBAL sql_mode = DEFAULT")
 }
@@ -1042,14 +925,14 @@ func command(t *testing.T, b *bed) {
 	}
 	for _, mode := range []string{"disable", "required"} {
 		l := at(t, b.target(func(c *mariadb.Config, _ *mariadb.Secret) { c.TLSMode, c.CACertificate = mode, "" }))
-		l.grant(t, readShop)
-		c := l.credential(t)
+		l.Grant(t, readShop)
+		c := l.Credential(t)
 		words := strings.Fields(strings.Replace(c.Command, "--password", "--password="+c.Password.Reveal(), 1))
 		out, err := exec.Command(client, append(words[1:], "--execute=SELECT COUNT(*) FROM shop.orders")...).CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", c.Command, err, out)
 		}
-		l.revoke(t, readShop)
+		l.Revoke(t, readShop)
 	}
 }
 
@@ -1060,11 +943,11 @@ func TestManyPeople(t *testing.T) {
 	b := newBed(t, versions(t)[0])
 	o := &observer{b}
 	processes := []integrations.Integration{start(t, b.target()), start(t, b.target())}
-	all := make([]*lapse, people)
+	all := make([]*certificationtest.Holder, people)
 	for i := range all {
-		all[i] = &lapse{Integration: processes[i%2], account: someone()}
+		all[i] = &certificationtest.Holder{Integration: processes[i%2], Account: someone()}
 	}
-	together := func(round int, what string, do func(*lapse) error) {
+	together := func(round int, what string, do func(*certificationtest.Holder) error) {
 		var wg sync.WaitGroup
 		for i, l := range all {
 			wg.Go(func() {
@@ -1076,15 +959,15 @@ func TestManyPeople(t *testing.T) {
 		wg.Wait()
 	}
 	for round := range rounds {
-		together(round, "granting", func(l *lapse) error {
-			_, err := l.tryGrant(t, writeShop)
+		together(round, "granting", func(l *certificationtest.Holder) error {
+			_, err := l.TryGrant(t, writeShop)
 			return err
 		})
 		if n := o.holders(t); n != people {
 			t.Errorf("round %d: %d people hold access after the grants", round, n)
 		}
-		together(round, "revoking", func(l *lapse) error {
-			_, err := l.tryRevoke(t, writeShop)
+		together(round, "revoking", func(l *certificationtest.Holder) error {
+			_, err := l.TryRevoke(t, writeShop)
 			return err
 		})
 		if n := o.holders(t); n != 0 {
@@ -1095,8 +978,8 @@ func TestManyPeople(t *testing.T) {
 		}
 	}
 	for _, l := range all {
-		if o.Can(t, l.account, writeShop) {
-			t.Errorf("%s can still write", l.account.Name)
+		if o.Can(t, l.Account, writeShop) {
+			t.Errorf("%s can still write", l.Account.Name)
 		}
 	}
 }
@@ -1119,7 +1002,7 @@ func TestMySQL(t *testing.T) {
 	if err != nil || len(report.Items) != 1 || report.Items[0].OK || !strings.Contains(report.Items[0].Remedy, "kind: mysql") {
 		t.Errorf("%+v, %v", report, err)
 	}
-	if _, err := l.tryGrant(t, readShop); access.KindOf(err) != access.Unsupported {
+	if _, err := l.TryGrant(t, readShop); access.KindOf(err) != access.Unsupported {
 		t.Errorf("granting: %v, want unsupported", err)
 	}
 	if _, err := l.Discover(t.Context(), ""); access.KindOf(err) != access.Unsupported {
@@ -1133,9 +1016,9 @@ func passwordsInLog(t *testing.T, b *bed) {
 	b.exec(t, "SET GLOBAL log_output = 'TABLE'", "TRUNCATE mysql.general_log", "SET GLOBAL general_log = ON")
 	defer b.exec(t, "SET GLOBAL general_log = OFF")
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	c := l.credential(t)
-	l.revoke(t, readShop)
+	l.Grant(t, readShop)
+	c := l.Credential(t)
+	l.Revoke(t, readShop)
 	rotator := l.Integration.(integrations.SecretRotator)
 	next, err := rotator.NextSecret()
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha1" // as the server does
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strings"
 
@@ -248,7 +249,25 @@ func (o *operation) accounts(ctx context.Context, cursor string) (page access.Pr
 		}
 		page.Principals = append(page.Principals, p)
 	}
-	return page, nil
+	if page.Next == "" {
+		page.Unused, err = o.unused(ctx, carried)
+	}
+	return page, err
+}
+
+// unused are the roles that carry an entitlement and that nobody has.
+func (o *operation) unused(ctx context.Context, carried map[string]access.Entitlement) (roles []access.UnusedRole, err error) {
+	type given struct{ Role string }
+	rows, err := mysqldb.Ask[given](ctx, o.Conn, "SELECT DISTINCT Role FROM mysql.roles_mapping WHERE Admin_option <> 'Y' AND User <> ''")
+	if err != nil {
+		return nil, mysqldb.During("reading which roles somebody has", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(carried)) {
+		if !slices.Contains(rows, given{name}) {
+			roles = append(roles, access.UnusedRole{Name: name, Entitlement: carried[name]})
+		}
+	}
+	return roles, nil
 }
 
 // mappings reads which roles every account and role was given.

@@ -4,13 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/integrationtest"
 	"github.com/lapse-access/lapse/integrations/mariadb"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/describe"
 	"github.com/lapse-access/lapse/internal/localmysql"
 	"github.com/lapse-access/lapse/internal/localmysql/localmysqltest"
@@ -85,15 +84,7 @@ func newBed(t testing.TB, bin localmysql.Binaries) *bed {
 // setUp makes the connector with the rights of a tier. It has nothing else.
 func (b *bed) setUp(t testing.TB, tier string, options describe.Options) {
 	t.Helper()
-	d, err := describe.New(mariadb.Kind(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(d.Setup, func(have integrations.Tier) bool { return have.Name == tier })
-	if i < 0 {
-		t.Fatalf("there is no tier %s", tier)
-	}
-	b.exec(t, statements(d.Setup[i].Script)...)
+	b.exec(t, statements(certificationtest.Script(t, mariadb.Kind(), tier, options))...)
 }
 
 // statements are those of a script, with the password of the connector.
@@ -151,14 +142,8 @@ func entitlement(permission, typ string, names ...string) access.Entitlement {
 	return access.Entitlement{Integration: integration, Resource: access.NewResource(typ, names...), Permission: permission}
 }
 
-var people atomic.Int64
-
 // someone is a person of whom the server knows nothing.
-func someone() access.Account {
-	n := people.Add(1)
-	id := fmt.Sprintf("p-%d", n)
-	return access.Account{ID: access.AccountID(integration, id), Integration: integration, PersonID: id, Email: fmt.Sprintf("person.%d@example.com", n)}
-}
+func someone() access.Account { return certificationtest.Someone(integration) }
 
 // harness is the bed as the suite takes it.
 func (b *bed) harness() *integrationtest.Harness {

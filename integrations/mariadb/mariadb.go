@@ -26,6 +26,7 @@ import (
 	"github.com/lapse-access/lapse/internal/catalog"
 	"github.com/lapse-access/lapse/internal/mysqldb"
 	"github.com/lapse-access/lapse/internal/sqlname"
+	"github.com/lapse-access/lapse/internal/turn"
 )
 
 // Config says where the server is and how Lapse treats it.
@@ -81,6 +82,7 @@ func Kind() integrations.Kind {
 		Credentials:   true,
 		RotatesSecret: true,
 		Setup:         integrations.Setup{Language: "sql", Options: func() any { return new(setup) }, Tiers: tiers},
+		LastResort:    lastResort(),
 		Certification: certification,
 		New:           New,
 		Witness:       newWitness,
@@ -199,14 +201,9 @@ func (i *integration) Grant(ctx context.Context, req integrations.GrantRequest) 
 			return res, access.Errorf(access.Invalid, "%s is left out by include and exclude of the integration", t.Resource)
 		}
 	}
-	err = i.inTurn(ctx, func(ctx context.Context, o *operation) error {
-		res, err = o.grant(ctx, req, targets)
-		return err
+	return turn.Of(ctx, i.inTurn, func(ctx context.Context, o *operation) (integrations.GrantResult, error) {
+		return o.grant(ctx, req, targets)
 	})
-	if err != nil {
-		return integrations.GrantResult{}, err
-	}
-	return res, nil
 }
 
 // Revoke closes the login first when no hold remains, takes the roles out of the
@@ -216,11 +213,9 @@ func (i *integration) Revoke(ctx context.Context, req integrations.RevokeRequest
 	if err != nil {
 		return res, err
 	}
-	err = i.inTurn(ctx, func(ctx context.Context, o *operation) error {
-		res, err = o.revoke(ctx, req, end)
-		return err
+	return turn.Of(ctx, i.inTurn, func(ctx context.Context, o *operation) (integrations.RevokeResult, error) {
+		return o.revoke(ctx, req, end)
 	})
-	return res, err
 }
 
 // Verify reads membership, login and the privileges of the roles.
@@ -229,44 +224,29 @@ func (i *integration) Verify(ctx context.Context, a access.Account, want []acces
 	if err != nil {
 		return nil, err
 	}
-	err = i.reading(ctx, func(ctx context.Context, o *operation) error {
-		entries, err = o.verify(ctx, a, targets)
-		return err
-	})
-	return entries, err
+	return turn.Of(ctx, i.reading, func(ctx context.Context, o *operation) ([]access.Entry, error) { return o.verify(ctx, a, targets) })
 }
 
 // DeleteAccount drops an account that is nobody's definer, and closes one that is.
-func (i *integration) DeleteAccount(ctx context.Context, req integrations.DeleteRequest) (res integrations.DeleteResult, err error) {
-	err = i.inTurn(ctx, func(ctx context.Context, o *operation) error {
-		res, err = o.deleteAccount(ctx, req)
-		return err
+func (i *integration) DeleteAccount(ctx context.Context, req integrations.DeleteRequest) (integrations.DeleteResult, error) {
+	return turn.Of(ctx, i.inTurn, func(ctx context.Context, o *operation) (integrations.DeleteResult, error) {
+		return o.deleteAccount(ctx, req)
 	})
-	return res, err
 }
 
 // Accounts lists accounts and tombstones by name; the cursor is the last name.
-func (i *integration) Accounts(ctx context.Context, cursor string) (page access.PrincipalPage, err error) {
-	err = i.reading(ctx, func(ctx context.Context, o *operation) error {
-		page, err = o.accounts(ctx, cursor)
-		return err
-	})
-	return page, err
+func (i *integration) Accounts(ctx context.Context, cursor string) (access.PrincipalPage, error) {
+	return turn.Of(ctx, i.reading, func(ctx context.Context, o *operation) (access.PrincipalPage, error) { return o.accounts(ctx, cursor) })
 }
 
 // Close has nothing to release: connections live as long as one operation.
 func (i *integration) Close() error { return nil }
 
 // SetCredential sets a new password and logs in with it once.
-func (i *integration) SetCredential(ctx context.Context, req integrations.CredentialRequest) (cred integrations.Credential, err error) {
-	err = i.inTurn(ctx, func(ctx context.Context, o *operation) error {
-		cred, err = o.setCredential(ctx, req)
-		return err
+func (i *integration) SetCredential(ctx context.Context, req integrations.CredentialRequest) (integrations.Credential, error) {
+	return turn.Of(ctx, i.inTurn, func(ctx context.Context, o *operation) (integrations.Credential, error) {
+		return o.setCredential(ctx, req)
 	})
-	if err != nil {
-		return integrations.Credential{}, err
-	}
-	return cred, nil
 }
 
 // Maintain gives the entitlement roles that are in use what they lack, and drops

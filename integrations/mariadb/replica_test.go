@@ -62,16 +62,17 @@ func TestReplica(t *testing.T) {
 		if more {
 			want = append(want, entitlement("read_write", "table", "shop", "orders"))
 		}
-		l.grant(t, want...)
-		c := l.credential(t)
+		l.Grant(t, want...)
+		c := l.Credential(t)
 		within("the account does not arrive at the replica", func() bool { return o.CanLogin(t, c) })
 		open := session{o: o, t: t}
 		if err := replica.logIn(t, c).QueryRow("SELECT CONNECTION_ID()").Scan(&open.id); err != nil {
 			t.Fatal(err)
 		}
 
-		if c = l.newCredential(t, true); open.Alive() {
-			t.Error("the session on the replica outlives the new credential")
+		c, err = l.TryCredential(t, true)
+		if err != nil || open.Alive() {
+			t.Errorf("the session on the replica outlives the new credential: %v", err)
 		}
 		if err := replica.logIn(t, c).QueryRow("SELECT CONNECTION_ID()").Scan(&open.id); err != nil {
 			t.Fatal(err)
@@ -79,14 +80,14 @@ func TestReplica(t *testing.T) {
 
 		// A replica that does not know of the revoke yet could let the person in again.
 		replica.exec(t, "STOP SLAVE SQL_THREAD")
-		if _, err := l.tryRevoke(t, readShop); access.KindOf(err) != access.Retry {
+		if _, err := l.TryRevoke(t, readShop); access.KindOf(err) != access.Retry {
 			t.Errorf("revoking while the replica lags: %v, want retry", err)
 		}
 		if !o.CanLogin(t, c) {
 			t.Error("the replica does not lag: the test proves nothing")
 		}
 		replica.exec(t, "START SLAVE SQL_THREAD")
-		res, err := l.tryRevoke(t, readShop)
+		res, err := l.TryRevoke(t, readShop)
 		if err != nil || len(res.Entries) != 1 {
 			t.Errorf("%+v, %v", res, err)
 		}
@@ -96,8 +97,8 @@ func TestReplica(t *testing.T) {
 		if got := o.CanLogin(t, c); got != more {
 			t.Errorf("after the revoke a login on the replica works: %t, want %t", got, more)
 		}
-		l.held = nil
-		l.revoke(t, want...)
+		l.Holds = nil
+		l.Revoke(t, want...)
 	}
 
 	// The replica itself takes no changes.
@@ -106,17 +107,17 @@ func TestReplica(t *testing.T) {
 	if err != nil || !slices.ContainsFunc(report.Items, func(i access.CheckItem) bool { return !i.OK && i.Name == "primary" }) {
 		t.Errorf("%+v, %v", report.Items, err)
 	}
-	if _, err := l.tryGrant(t, readShop); access.KindOf(err) != access.Retry {
+	if _, err := l.TryGrant(t, readShop); access.KindOf(err) != access.Retry {
 		t.Errorf("granting on a replica: %v, want retry", err)
 	}
 	// A host that does not answer keeps the revoke open, and everything else is done.
 	l = at(t, withReplica)
-	l.grant(t, readShop)
-	c := l.credential(t)
+	l.Grant(t, readShop)
+	c := l.Credential(t)
 	if err := replica.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.tryRevoke(t, readShop); access.KindOf(err) != access.Retry {
+	if _, err := l.TryRevoke(t, readShop); access.KindOf(err) != access.Retry {
 		t.Errorf("revoking without the replica: %v, want retry", err)
 	}
 	if (&observer{b}).CanLogin(t, c) {

@@ -6,22 +6,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v4"
 	"pgregory.net/rapid"
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
-	"github.com/lapse-access/lapse/internal/spec"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/sqlname"
 )
 
-// TestConfig reads settings as lapse.yaml has them.
-func TestConfig(t *testing.T) {
-	for _, test := range []struct {
-		name, yaml string
-		fault      string // what is named; "" for none
-	}{
+// TestSettings reads settings as lapse.yaml has them.
+func TestSettings(t *testing.T) {
+	certificationtest.Settings(t, Kind(), &Secret{}, &Config{Hostname: "db", Port: 3306, TLSMode: "required", AccountHostPattern: "%", AdminRoleName: "lapse_admin", TerminateSessions: "always",
+		StatementTimeout: access.Duration(30 * time.Second), MaxResources: 10000}, [][3]string{
 		{"only the host", "hostname: db", ""},
 		{"everything", `{hostname: db, port: 3307, tls_mode: verify-full, account_host_pattern: "10.%", admin_role_name: jit, terminate_sessions: last,
 			session_hosts: ["r1:3307", r2], statement_timeout: 1m, include: ["database:shop"], exclude: ["table:*/x"], max_resources: 5, allow_roles: [operators]}`, ""},
@@ -32,70 +28,9 @@ func TestConfig(t *testing.T) {
 		{"a key that is none", "{hostname: db, ssl_mode: required}", "ssl_mode"},
 		{"no host pattern", `{hostname: db, account_host_pattern: ""}`, "account_host_pattern"},
 		{"a setting that is none", "{hostname: db, terminate_sessions: sometimes}", "terminate_sessions"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			var config Config
-			faults := decode(t, test.yaml, &config)
-			switch {
-			case test.fault == "" && faults != nil:
-				t.Fatalf("faults: %v", faults)
-			case test.fault != "" && (faults == nil || !strings.Contains(faults.Error(), test.fault)):
-				t.Fatalf("faults: %v, want one that names %s", faults, test.fault)
-			case test.fault != "":
-				return
-			}
-			if _, err := New(integrations.Target{Name: "x", Config: &config, Secret: &Secret{}}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-
-	var got Config
-	if err := decode(t, "hostname: db", &got); err != nil {
-		t.Fatal(err)
-	}
-	want := Config{Hostname: "db", Port: 3306, TLSMode: "required", AccountHostPattern: "%", AdminRoleName: "lapse_admin", TerminateSessions: "always",
-		StatementTimeout: access.Duration(30 * time.Second), MaxResources: 10000}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("defaults (-want +got):\n%s", diff)
-	}
-}
-
-func decode(t *testing.T, text string, config *Config) error {
-	t.Helper()
-	var node yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &node); err != nil {
-		t.Fatal(err)
-	}
-	return spec.Decode(&node, "config", config).Err()
-}
-
-func TestNewRefuses(t *testing.T) {
-	good := Config{Hostname: "db", Port: 3306, TLSMode: "required"}
-	for _, test := range []struct {
-		name   string
-		change func(*Config)
-	}{
-		{"a certificate that is none", func(c *Config) { c.CACertificate = "not PEM" }},
-		{"a tls_mode that is none", func(c *Config) { c.TLSMode = "maybe" }},
-		{"a session host with a bad port", func(c *Config) { c.SessionHosts = []string{"replica:port"} }},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			config := good
-			test.change(&config)
-			if _, err := New(integrations.Target{Name: "x", Config: &config, Secret: &Secret{}}); access.KindOf(err) != access.Invalid {
-				t.Errorf("error %v, want invalid", err)
-			}
-		})
-	}
-	for name, target := range map[string]integrations.Target{
-		"another kind's configuration": {Config: &struct{}{}, Secret: &Secret{}},
-		"another kind's secret":        {Config: &good, Secret: &struct{}{}},
-	} {
-		if _, err := New(target); access.KindOf(err) != access.Invalid {
-			t.Errorf("%s: %v, want invalid", name, err)
-		}
-	}
+		{"a certificate that is none", "{hostname: db, ca_certificate: not PEM}", "ca_certificate"},
+		{"a session host with a bad port", `{hostname: db, session_hosts: ["replica:port"]}`, "session_hosts"},
+	})
 }
 
 func TestParse(t *testing.T) {
@@ -188,5 +123,8 @@ func TestCommand(t *testing.T) {
 		if c.Details["tls_mode"] != test.mode || c.Details["host"] != test.host {
 			t.Errorf("details %v", c.Details)
 		}
+	}
+	if _, err := New(integrations.Target{Config: &Config{Hostname: "db", Port: 3306, TLSMode: "maybe", AccountHostPattern: "%"}, Secret: &Secret{}}); access.KindOf(err) != access.Invalid {
+		t.Errorf("a mode that is none: %v, want invalid", err)
 	}
 }

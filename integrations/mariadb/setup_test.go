@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/lapse-access/lapse/access"
-	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/mariadb"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/describe"
 	"github.com/lapse-access/lapse/internal/localmysql"
 )
@@ -39,15 +39,7 @@ var setupOptions = describe.Options{"databases": {"shop", "vault"}, "roles": {"a
 func (b *bed) check(t *testing.T) map[string]access.CheckItem {
 	t.Helper()
 	target := b.target(func(c *mariadb.Config, _ *mariadb.Secret) { c.Exclude = []string{"database:hr"} })
-	report, err := start(t, target).Check(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	items := map[string]access.CheckItem{}
-	for _, item := range report.Items {
-		items[item.Name] = item
-	}
-	return items
+	return certificationtest.Check(t, start(t, target))
 }
 
 // TestTiers runs the script of each tier on an empty server: Check misses just
@@ -58,44 +50,16 @@ func TestTiers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := d.Setup[len(d.Setup)-1].Operations
 	for _, bin := range versions(t) {
 		for _, tier := range d.Setup {
 			t.Run(bin.Series()+"/"+tier.Name, func(t *testing.T) {
 				t.Parallel()
 				b := newCustomer(t, bin, tier.Name)
-				var missing []string
-				for _, item := range b.check(t) {
-					if item.OK {
-						continue
-					}
-					missing = append(missing, item.Operation)
-					if slices.Contains(tier.Operations, item.Operation) {
-						t.Errorf("check misses what the tier should give: %+v", item)
-					}
-				}
-				for _, operation := range whole {
-					if !slices.Contains(tier.Operations, operation) && !slices.Contains(missing, operation) {
-						t.Errorf("check does not say that %s will not work", operation)
-					}
-				}
-				b.discovers(t)
+				certificationtest.Misses(t, b.check(t), tier, d.Setup[len(d.Setup)-1])
+				certificationtest.Offers(t, start(t, b.target()), readShop, writeTable, adminVault, analytics)
 				b.grants(t, slices.Contains(tier.Operations, "grant"), slices.Contains(tier.Operations, "end_sessions"))
 			})
 		}
-	}
-}
-
-func (b *bed) discovers(t *testing.T) {
-	t.Helper()
-	found, warnings := catalog(t, start(t, b.target()))
-	for _, e := range []access.Entitlement{readShop, writeTable, adminVault, analytics} {
-		if !slices.Contains(found[e.Resource.String()].Permissions, e.Permission) {
-			t.Errorf("%s is not in the catalog", e)
-		}
-	}
-	if len(warnings) > 0 {
-		t.Errorf("warnings: %v", warnings)
 	}
 }
 
@@ -106,7 +70,7 @@ func (b *bed) grants(t *testing.T, may, mayEnd bool) {
 	o := &observer{b}
 	l := at(t, b.target())
 	want := []access.Entitlement{readShop, writeTable, adminVault, analytics}
-	_, err := l.tryGrant(t, want...)
+	_, err := l.TryGrant(t, want...)
 	if !may {
 		if access.KindOf(err) != access.Privilege {
 			t.Errorf("granting: %v, want privilege", err)
@@ -118,35 +82,35 @@ func (b *bed) grants(t *testing.T, may, mayEnd bool) {
 		t.Fatal(err)
 	}
 	for _, e := range want {
-		if !o.Can(t, l.account, e) {
+		if !o.Can(t, l.Account, e) {
 			t.Errorf("after the grant of %s the person cannot use it", e)
 		}
 	}
-	open := l.logIn(t, b)
-	_, err = l.tryRevoke(t, want...)
+	open := b.logIn(t, l.Credential(t))
+	_, err = l.TryRevoke(t, want...)
 	if mayEnd && (err != nil || open.Ping() == nil) {
 		t.Errorf("revoking: %v; the session is open: %t", err, open.Ping() == nil)
 	}
 	if !mayEnd && (access.KindOf(err) != access.Privilege || open.Ping() != nil) {
 		t.Errorf("revoking with an open session: %v, want privilege", err)
 	}
-	b.logOut(t, open, l.account.Name)
+	b.logOut(t, open, l.Account.Name)
 	for _, e := range want {
-		if o.Can(t, l.account, e) {
+		if o.Can(t, l.Account, e) {
 			t.Errorf("after the revoke of %s the person can still use it", e)
 		}
 	}
-	if res, err := l.tryRevoke(t, want...); err != nil || res.Entries[0].Outcome == access.Lowered {
+	if res, err := l.TryRevoke(t, want...); err != nil || res.Entries[0].Outcome == access.Lowered {
 		t.Errorf("revoking without an open session: %+v, %v", res, err)
 	}
-	l.Integration, l.held = start(t, b.target(func(c *mariadb.Config, _ *mariadb.Secret) { c.TerminateSessions = "never" })), nil
-	l.grant(t, readShop)
-	open = l.logIn(t, b)
-	if entry := l.revoke(t, readShop); entry.Outcome != access.Gone || open.Ping() != nil {
+	l.Integration, l.Holds = start(t, b.target(func(c *mariadb.Config, _ *mariadb.Secret) { c.TerminateSessions = "never" })), nil
+	l.Grant(t, readShop)
+	open = b.logIn(t, l.Credential(t))
+	if entry := l.Revoke(t, readShop); entry.Outcome != access.Gone || open.Ping() != nil {
 		t.Errorf("revoking with terminate_sessions: never: %+v; the session is open: %t", entry, open.Ping() == nil)
 	}
-	b.logOut(t, open, l.account.Name)
-	if res := l.delete(t); res.Outcome != access.Gone {
+	b.logOut(t, open, l.Account.Name)
+	if res := l.Delete(t); res.Outcome != access.Gone {
 		t.Errorf("deleting: %+v", res)
 	}
 }
@@ -164,37 +128,32 @@ func (b *bed) logOut(t *testing.T, open *sql.DB, name string) {
 
 // without is a right of the tier full, taken away.
 type without struct {
-	name string
-	line string // of the script
-	undo string
-	item string // of the check
-	// remedy is what the check says, and mends it.
-	remedy string
+	certificationtest.Right
 	// try makes ready and returns what needs the right.
 	try func(*testing.T, *bed) func() error
 }
 
 var rights = []without{
-	{name: "the connector's role", line: "GRANT `lapse_admin` TO `lapse`@`%`;", undo: "REVOKE lapse_admin FROM lapse",
-		item: "role of the connector", remedy: "GRANT `lapse_admin` TO `lapse`@`%`", try: granting(readShop)},
-	{name: "reading accounts", line: "GRANT SELECT ON `mysql`.* TO `lapse_admin`;", undo: "REVOKE SELECT ON mysql.* FROM lapse_admin",
-		item: "read accounts", remedy: "GRANT SELECT ON `mysql`.* TO `lapse_admin`", try: granting(readShop)},
-	{name: "making accounts", line: "GRANT CREATE USER ON *.* TO `lapse_admin`;", undo: "REVOKE CREATE USER ON *.* FROM lapse_admin",
-		item: "make accounts", remedy: "GRANT CREATE USER ON *.* TO `lapse_admin`", try: granting(readShop)},
-	{name: "setting default roles", line: "GRANT UPDATE ON `mysql`.* TO `lapse_admin`;", undo: "REVOKE UPDATE ON mysql.* FROM lapse_admin",
-		item: "set default roles", remedy: "GRANT UPDATE ON `mysql`.* TO `lapse_admin`", try: granting(readShop)},
-	{name: "seeing sessions", line: "GRANT PROCESS ON *.* TO `lapse_admin`;", undo: "REVOKE PROCESS ON *.* FROM lapse_admin",
-		item: "see sessions", remedy: "GRANT PROCESS ON *.* TO `lapse_admin`", try: endingSessions},
-	{name: "ending sessions", line: "GRANT CONNECTION ADMIN ON *.* TO `lapse_admin`;", undo: "REVOKE CONNECTION ADMIN ON *.* FROM lapse_admin",
-		item: "end sessions", remedy: "GRANT CONNECTION ADMIN ON *.* TO `lapse_admin`", try: endingSessions},
-	{name: "seeing definers", line: "GRANT SHOW VIEW, TRIGGER, EVENT ON *.* TO `lapse_admin`;", undo: "REVOKE TRIGGER ON *.* FROM lapse_admin",
-		item: "see definers", remedy: "GRANT SHOW VIEW, TRIGGER, EVENT ON *.* TO `lapse_admin`", try: deleting},
-	{name: "giving what a database has", line: onDatabase("vault") + ";", undo: "REVOKE ALL PRIVILEGES ON vault.* FROM lapse_admin",
-		item: "databases", remedy: onDatabase("vault"), try: granting(adminVault)},
-	{name: "giving what the other database has", line: onDatabase("shop") + ";", undo: "REVOKE ALL PRIVILEGES ON shop.* FROM lapse_admin",
-		item: "databases", remedy: onDatabase("shop"), try: granting(writeTable)},
-	{name: "giving a role", line: "GRANT `analytics` TO `lapse_admin` WITH ADMIN OPTION;", undo: "REVOKE ADMIN OPTION FOR analytics FROM lapse_admin",
-		item: "roles of the customer", remedy: "GRANT `analytics` TO `lapse_admin` WITH ADMIN OPTION", try: granting(analytics)},
+	{Right: certificationtest.Right{Name: "the connector's role", Line: "GRANT `lapse_admin` TO `lapse`@`%`;", Undo: "REVOKE lapse_admin FROM lapse",
+		Item: "role of the connector", Remedy: "GRANT `lapse_admin` TO `lapse`@`%`"}, try: granting(readShop)},
+	{Right: certificationtest.Right{Name: "reading accounts", Line: "GRANT SELECT ON `mysql`.* TO `lapse_admin`;", Undo: "REVOKE SELECT ON mysql.* FROM lapse_admin",
+		Item: "read accounts", Remedy: "GRANT SELECT ON `mysql`.* TO `lapse_admin`"}, try: granting(readShop)},
+	{Right: certificationtest.Right{Name: "making accounts", Line: "GRANT CREATE USER ON *.* TO `lapse_admin`;", Undo: "REVOKE CREATE USER ON *.* FROM lapse_admin",
+		Item: "make accounts", Remedy: "GRANT CREATE USER ON *.* TO `lapse_admin`"}, try: granting(readShop)},
+	{Right: certificationtest.Right{Name: "setting default roles", Line: "GRANT UPDATE ON `mysql`.* TO `lapse_admin`;", Undo: "REVOKE UPDATE ON mysql.* FROM lapse_admin",
+		Item: "set default roles", Remedy: "GRANT UPDATE ON `mysql`.* TO `lapse_admin`"}, try: granting(readShop)},
+	{Right: certificationtest.Right{Name: "seeing sessions", Line: "GRANT PROCESS ON *.* TO `lapse_admin`;", Undo: "REVOKE PROCESS ON *.* FROM lapse_admin",
+		Item: "see sessions", Remedy: "GRANT PROCESS ON *.* TO `lapse_admin`"}, try: endingSessions},
+	{Right: certificationtest.Right{Name: "ending sessions", Line: "GRANT CONNECTION ADMIN ON *.* TO `lapse_admin`;", Undo: "REVOKE CONNECTION ADMIN ON *.* FROM lapse_admin",
+		Item: "end sessions", Remedy: "GRANT CONNECTION ADMIN ON *.* TO `lapse_admin`"}, try: endingSessions},
+	{Right: certificationtest.Right{Name: "seeing definers", Line: "GRANT SHOW VIEW, TRIGGER, EVENT ON *.* TO `lapse_admin`;", Undo: "REVOKE TRIGGER ON *.* FROM lapse_admin",
+		Item: "see definers", Remedy: "GRANT SHOW VIEW, TRIGGER, EVENT ON *.* TO `lapse_admin`"}, try: deleting},
+	{Right: certificationtest.Right{Name: "giving what a database has", Line: onDatabase("vault") + ";", Undo: "REVOKE ALL PRIVILEGES ON vault.* FROM lapse_admin",
+		Item: "databases", Remedy: onDatabase("vault")}, try: granting(adminVault)},
+	{Right: certificationtest.Right{Name: "giving what the other database has", Line: onDatabase("shop") + ";", Undo: "REVOKE ALL PRIVILEGES ON shop.* FROM lapse_admin",
+		Item: "databases", Remedy: onDatabase("shop")}, try: granting(writeTable)},
+	{Right: certificationtest.Right{Name: "giving a role", Line: "GRANT `analytics` TO `lapse_admin` WITH ADMIN OPTION;", Undo: "REVOKE ADMIN OPTION FOR analytics FROM lapse_admin",
+		Item: "roles of the customer", Remedy: "GRANT `analytics` TO `lapse_admin` WITH ADMIN OPTION"}, try: granting(analytics)},
 }
 
 func onDatabase(name string) string {
@@ -213,7 +172,7 @@ func TestRights(t *testing.T) {
 	}
 	for _, line := range statements(d.Setup[len(d.Setup)-1].Script) {
 		// The account and its role themselves are tried by taking one from the other.
-		if !strings.HasPrefix(line, "CREATE ") && !slices.ContainsFunc(rights, func(r without) bool { return r.line == line+";" }) {
+		if !strings.HasPrefix(line, "CREATE ") && !slices.ContainsFunc(rights, func(r without) bool { return r.Line == line+";" }) {
 			t.Errorf("nobody tries what happens without %s", line)
 		}
 	}
@@ -222,23 +181,8 @@ func TestRights(t *testing.T) {
 			t.Parallel()
 			b := newCustomer(t, bin, "full")
 			for _, right := range rights {
-				t.Run(right.name, func(t *testing.T) {
-					attempt := right.try(t, b)
-					b.exec(t, right.undo)
-					item, err := b.check(t)[right.item], attempt()
-					if item.OK || item.Remedy != right.remedy {
-						t.Errorf("check says %+v, want the remedy %s", item, right.remedy)
-					}
-					if access.KindOf(err) != access.Privilege {
-						t.Errorf("without the right: %v, want privilege", err)
-					}
-					b.exec(t, right.remedy)
-					if item, found := b.check(t)[right.item]; found && !item.OK {
-						t.Errorf("after the remedy check says %+v", item)
-					}
-					if err := attempt(); err != nil {
-						t.Errorf("after the remedy: %v", err)
-					}
+				t.Run(right.Name, func(t *testing.T) {
+					right.Lack(t, func(statement string) { b.exec(t, statement) }, func() map[string]access.CheckItem { return b.check(t) }, right.try(t, b))
 				})
 			}
 			t.Run("logging in", func(t *testing.T) {
@@ -259,7 +203,7 @@ func granting(e access.Entitlement) func(*testing.T, *bed) func() error {
 	return func(t *testing.T, b *bed) func() error {
 		l := at(t, b.target())
 		return func() error {
-			_, err := l.tryGrant(t, e)
+			_, err := l.TryGrant(t, e)
 			return err
 		}
 	}
@@ -268,10 +212,10 @@ func granting(e access.Entitlement) func(*testing.T, *bed) func() error {
 // endingSessions revokes while a session is open.
 func endingSessions(t *testing.T, b *bed) func() error {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	l.logIn(t, b)
+	l.Grant(t, readShop)
+	b.logIn(t, l.Credential(t))
 	return func() error {
-		_, err := l.tryRevoke(t, readShop)
+		_, err := l.TryRevoke(t, readShop)
 		return err
 	}
 }
@@ -279,11 +223,10 @@ func endingSessions(t *testing.T, b *bed) func() error {
 // deleting deletes an account that holds nothing.
 func deleting(t *testing.T, b *bed) func() error {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	l.revoke(t, readShop)
+	l.Grant(t, readShop)
+	l.Revoke(t, readShop)
 	return func() error {
-		l.sequence++
-		_, err := l.DeleteAccount(t.Context(), integrations.DeleteRequest{Account: l.account, Sequence: l.sequence})
+		_, err := l.TryDelete(t)
 		return err
 	}
 }

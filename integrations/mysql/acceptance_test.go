@@ -72,88 +72,18 @@ func TestAcceptance(t *testing.T) {
 	}
 }
 
-// lapse is an account at work.
-type lapse struct {
-	integrations.Integration
-	account  access.Account
-	sequence int64
-}
-
 func start(t *testing.T, target integrations.Target) integrations.Integration {
 	t.Helper()
-	i, err := mysql.New(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return i
+	return certificationtest.Start(t, mysql.Kind(), target)
 }
 
 // at makes an account of somebody new on an integration.
-func at(t *testing.T, target integrations.Target) *lapse {
+func at(t *testing.T, target integrations.Target) *certificationtest.Holder {
 	t.Helper()
-	return &lapse{Integration: start(t, target), account: someone()}
+	return certificationtest.At(t, mysql.Kind(), target)
 }
 
-func (l *lapse) grant(t *testing.T, want ...access.Entitlement) integrations.GrantResult {
-	t.Helper()
-	res, err := l.tryGrant(t, want...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res
-}
-
-func (l *lapse) tryGrant(t testing.TB, want ...access.Entitlement) (integrations.GrantResult, error) {
-	l.sequence++
-	res, err := l.Grant(t.Context(), integrations.GrantRequest{Account: l.account, Want: want, Sequence: l.sequence})
-	if err == nil {
-		l.account.Name = res.AccountName
-	}
-	return res, err
-}
-
-func claims(es ...access.Entitlement) (out []access.Claim) {
-	for _, e := range es {
-		out = append(out, access.Claim{Entitlement: e})
-	}
-	return out
-}
-
-func (l *lapse) tryRevoke(t testing.TB, remain []access.Entitlement, end ...access.Entitlement) (integrations.RevokeResult, error) {
-	l.sequence++
-	return l.Revoke(t.Context(), integrations.RevokeRequest{Account: l.account, End: end, Remain: claims(remain...), Sequence: l.sequence})
-}
-
-func (l *lapse) revoke(t *testing.T, end access.Entitlement, remain ...access.Entitlement) access.Entry {
-	t.Helper()
-	res, err := l.tryRevoke(t, remain, end)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.Entries[0]
-}
-
-func (l *lapse) credential(t *testing.T) integrations.Credential {
-	t.Helper()
-	l.sequence++
-	c, err := l.Integration.(integrations.CredentialSetter).SetCredential(t.Context(), integrations.CredentialRequest{Account: l.account, Sequence: l.sequence})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func (l *lapse) delete(t *testing.T) integrations.DeleteResult {
-	t.Helper()
-	l.sequence++
-	res, err := l.DeleteAccount(t.Context(), integrations.DeleteRequest{Account: l.account, Sequence: l.sequence})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res
-}
-
-// run carries out statements as a person, each of which must work, or be refused.
+// as carries out statements as a person, up to the first that is refused.
 func (b *bed) as(t *testing.T, c integrations.Credential, statements ...string) error {
 	t.Helper()
 	conn, done, err := b.login(c, "")
@@ -191,8 +121,8 @@ func freshLogin(t *testing.T, b *bed) {
 		t.Fatal("activate_all_roles_on_login is on")
 	}
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	if err := b.as(t, l.credential(t), "SELECT * FROM shop.orders"); err != nil {
+	l.Grant(t, readShop)
+	if err := b.as(t, l.Credential(t), "SELECT * FROM shop.orders"); err != nil {
 		t.Error(err)
 	}
 }
@@ -201,9 +131,9 @@ func twoAtOnce(t *testing.T, b *bed) {
 	for _, order := range [][]access.Entitlement{{readShop, writeLake, analytics}, {analytics, writeLake, readShop}} {
 		l := at(t, b.target())
 		for _, e := range order {
-			l.grant(t, e)
+			l.Grant(t, e)
 		}
-		if err := b.as(t, l.credential(t), "SELECT * FROM shop.orders", "INSERT INTO lake.events () VALUES ()", "SELECT * FROM hr.analytics"); err != nil {
+		if err := b.as(t, l.Credential(t), "SELECT * FROM shop.orders", "INSERT INTO lake.events () VALUES ()", "SELECT * FROM hr.analytics"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -211,9 +141,9 @@ func twoAtOnce(t *testing.T, b *bed) {
 
 func keepsReading(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop, writeShop)
-	c := l.credential(t)
-	if entry := l.revoke(t, writeShop, readShop); entry.Outcome != access.Gone {
+	l.Grant(t, readShop, writeShop)
+	c := l.Credential(t)
+	if entry := l.Revoke(t, writeShop); entry.Outcome != access.Gone {
 		t.Errorf("%+v", entry)
 	}
 	if err := b.as(t, c, "SELECT * FROM shop.orders"); err != nil {
@@ -229,8 +159,8 @@ func wildcards(t *testing.T, b *bed) {
 	read := entitlement("read_only", "database", "a_b")
 	defer b.exec(t, "SET GLOBAL partial_revokes = OFF")
 	b.exec(t, "SET GLOBAL partial_revokes = OFF")
-	l.grant(t, read)
-	c := l.credential(t)
+	l.Grant(t, read)
+	c := l.Credential(t)
 	only := func(when string) {
 		t.Helper()
 		if err := b.as(t, c, "SELECT * FROM a_b.t_1"); err != nil {
@@ -242,7 +172,7 @@ func wildcards(t *testing.T, b *bed) {
 	}
 	verified := func(when string, want access.Outcome) {
 		t.Helper()
-		entries, err := l.Verify(t.Context(), l.account, []access.Entitlement{read})
+		entries, err := l.Verify(t.Context(), l.Account, []access.Entitlement{read})
 		if err != nil || entries[0].Outcome != want {
 			t.Errorf("%s: %+v, %v; want %s", when, entries, err, want)
 		}
@@ -258,35 +188,35 @@ func wildcards(t *testing.T, b *bed) {
 		verified("after maintenance with "+setting, access.Granted)
 		only("with partial_revokes " + setting)
 		other := at(t, b.target())
-		other.grant(t, read)
-		if o := (&observer{b}); !o.Can(t, other.account, read) || o.Can(t, other.account, entitlement("read_only", "database", "axb")) {
+		other.Grant(t, read)
+		if o := (&observer{b}); !o.Can(t, other.Account, read) || o.Can(t, other.Account, entitlement("read_only", "database", "axb")) {
 			t.Errorf("a grant with partial_revokes %s does not give just what was asked", setting)
 		}
 	}
-	l.revoke(t, read)
+	l.Revoke(t, read)
 }
 
 func tableOfPattern(t *testing.T, b *bed) {
 	l := at(t, b.target())
 	read := entitlement("read_only", "table", "a_b", "t_1")
-	l.grant(t, read)
-	c := l.credential(t)
+	l.Grant(t, read)
+	c := l.Credential(t)
 	if err := b.as(t, c, "SELECT * FROM a_b.t_1"); err != nil {
 		t.Error(err)
 	}
 	if err := b.as(t, c, "SELECT * FROM axb.t_1"); !denied(err) {
 		t.Errorf("axb can be read: %v", err)
 	}
-	if entry := l.revoke(t, read); entry.Outcome != access.Gone || (&observer{b}).Can(t, l.account, read) {
+	if entry := l.Revoke(t, read); entry.Outcome != access.Gone || (&observer{b}).Can(t, l.Account, read) {
 		t.Errorf("%+v", entry)
 	}
 }
 
 func currentDatabase(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, writeShop, writeLake)
-	_, s := b.open(t, l.credential(t), "shop", "SELECT * FROM orders")
-	l.revoke(t, writeShop, writeLake)
+	l.Grant(t, writeShop, writeLake)
+	_, s := b.open(t, l.Credential(t), "shop", "SELECT * FROM orders")
+	l.Revoke(t, writeShop)
 	if s.Alive() {
 		t.Error("the session goes on")
 	}
@@ -296,8 +226,8 @@ func currentDatabase(t *testing.T, b *bed) {
 func reconnectLoop(t *testing.T, b *bed) {
 	l := at(t, b.target())
 	for range 5 {
-		l.grant(t, readShop)
-		c := l.credential(t)
+		l.Grant(t, readShop)
+		c := l.Credential(t)
 		var stop, over atomic.Bool
 		var ins, lates, survivors atomic.Int64
 		var wg sync.WaitGroup
@@ -323,7 +253,7 @@ func reconnectLoop(t *testing.T, b *bed) {
 			})
 		}
 		time.Sleep(300 * time.Millisecond)
-		l.revoke(t, readShop)
+		l.Revoke(t, readShop)
 		over.Store(true)
 		time.Sleep(400 * time.Millisecond)
 		stop.Store(true)
@@ -349,29 +279,29 @@ func (b *bed) connector(t *testing.T, name, tier string, options describe.Option
 
 func readSet(t *testing.T, b *bed) {
 	target := b.connector(t, "reader", "full", describe.Options{"permission": {"read_only"}})
-	found, _ := catalogOf(t, start(t, target))
+	found, _ := certificationtest.Catalog(t, start(t, target))
 	for _, r := range []string{"database:shop", "table:shop/orders"} {
 		if got := found[r].Permissions; !slices.Equal(got, []string{"read_only"}) {
 			t.Errorf("%s: %v is offered", r, got)
 		}
 	}
 	l := at(t, target)
-	l.grant(t, readShop)
-	before := value[string](t, b, "SELECT CONCAT(User_attributes, account_locked) FROM mysql.user WHERE User = ?", l.account.Name)
-	_, err := l.tryGrant(t, writeShop)
+	l.Grant(t, readShop)
+	before := value[string](t, b, "SELECT CONCAT(User_attributes, account_locked) FROM mysql.user WHERE User = ?", l.Account.Name)
+	_, err := l.TryGrant(t, writeShop)
 	if access.KindOf(err) != access.Privilege || !strings.Contains(err.Error(), "GRANT INSERT, UPDATE, DELETE") {
 		t.Errorf("granting read_write: %v", err)
 	}
-	if after := value[string](t, b, "SELECT CONCAT(User_attributes, account_locked) FROM mysql.user WHERE User = ?", l.account.Name); after != before {
+	if after := value[string](t, b, "SELECT CONCAT(User_attributes, account_locked) FROM mysql.user WHERE User = ?", l.Account.Name); after != before {
 		t.Errorf("the account was %s and is %s", before, after)
 	}
-	if (&observer{b}).Exists(t, principal.Role(instance, writeShop)) && value[int64](t, b, "SELECT COUNT(*) FROM mysql.role_edges WHERE TO_USER = ?", l.account.Name) != 1 {
+	if (&observer{b}).Exists(t, principal.Role(instance, writeShop)) && value[int64](t, b, "SELECT COUNT(*) FROM mysql.role_edges WHERE TO_USER = ?", l.Account.Name) != 1 {
 		t.Error("the account has another role")
 	}
 	// The seed's set has SELECT and no SHOW VIEW: read_only is still offered.
 	b.exec(t, "REVOKE SHOW VIEW ON *.* FROM reader")
 	other := at(t, target)
-	if res := other.grant(t, entitlement("read_only", "table", "shop", "items")); !says(res.Notes, "comes without SHOW VIEW") {
+	if res := other.Grant(t, entitlement("read_only", "table", "shop", "items")); !says(res.Notes, "comes without SHOW VIEW") {
 		t.Errorf("a grant without SHOW VIEW notes %v", res.Notes)
 	}
 }
@@ -379,44 +309,43 @@ func readSet(t *testing.T, b *bed) {
 func definerKept(t *testing.T, b *bed) {
 	o := &observer{b}
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	o.Own(t, l.account)
+	l.Grant(t, readShop)
+	o.Own(t, l.Account)
 	view := value[string](t, b, "SELECT VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = 'kept'")
-	l.revoke(t, readShop)
-	res := l.delete(t)
+	l.Revoke(t, readShop)
+	res := l.Delete(t)
 	if res.Outcome != access.KeptDisabled || !says(res.Owns, "view kept.view") || !says(res.Owns, "event kept.later") || !says(res.Owns, "function kept.who") {
 		t.Errorf("%+v", res)
 	}
-	if !o.Kept(t, l.account) || value[string](t, b, "SELECT VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = 'kept'") != view {
+	if !o.Kept(t, l.Account) || value[string](t, b, "SELECT VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = 'kept'") != view {
 		t.Error("what the account defined is not as it was")
 	}
 	// The person comes back as another account, and the kept one stays closed.
-	kept := l.account.Name
-	l.account.Name = ""
-	l.grant(t, readShop)
-	if l.account.Name == kept || !o.Can(t, l.account, readShop) || o.Can(t, access.Account{Name: kept}, readShop) {
-		t.Errorf("%s came back as %s", kept, l.account.Name)
+	kept := l.Account.Name
+	l.Account.Name = ""
+	l.Grant(t, readShop)
+	if l.Account.Name == kept || !o.Can(t, l.Account, readShop) || o.Can(t, access.Account{Name: kept}, readShop) {
+		t.Errorf("%s came back as %s", kept, l.Account.Name)
 	}
 	// A connector that cannot see it is told by the server.
 	b.exec(t, "DROP DATABASE kept")
-	o.Own(t, l.account)
+	o.Own(t, l.Account)
 	blind := b.connector(t, "blind", "full", describe.Options{"databases": {"shop"}})
-	l = &lapse{start(t, blind), l.account, l.sequence}
-	l.revoke(t, readShop)
-	if res := l.delete(t); res.Outcome != access.KeptDisabled || len(res.Owns) == 0 {
+	l.Integration = start(t, blind)
+	l.Revoke(t, readShop)
+	if res := l.Delete(t); res.Outcome != access.KeptDisabled || len(res.Owns) == 0 {
 		t.Errorf("deleting what the connector cannot see: %+v", res)
 	}
 	b.exec(t, "DROP DATABASE kept")
-	if res := l.delete(t); res.Outcome != access.WasGone {
+	if res := l.Delete(t); res.Outcome != access.WasGone {
 		t.Errorf("deleting again when nothing is defined any more: %+v", res)
 	}
 	// One that could drop it unseen does not.
 	b.exec(t, "GRANT ALLOW_NONEXISTENT_DEFINER ON *.* TO blind")
 	other := at(t, blind)
-	other.grant(t, readShop)
-	other.revoke(t, readShop)
-	other.sequence++
-	_, err := other.DeleteAccount(t.Context(), integrations.DeleteRequest{Account: other.account, Sequence: other.sequence})
+	other.Grant(t, readShop)
+	other.Revoke(t, readShop)
+	_, err := other.TryDelete(t)
 	if access.KindOf(err) != access.Privilege || !strings.Contains(err.Error(), "REVOKE ALLOW_NONEXISTENT_DEFINER") {
 		t.Errorf("deleting blindly: %v", err)
 	}
@@ -425,15 +354,15 @@ func definerKept(t *testing.T, b *bed) {
 func nameTaken(t *testing.T, b *bed) {
 	o := &observer{b}
 	l := at(t, b.target())
-	name := principal.Account(instance, integration, l.account.PersonID, l.account.Email)
+	name := principal.Account(instance, integration, l.Account.PersonID, l.Account.Email)
 	o.Plant(t, name)
-	if _, err := l.tryGrant(t, readShop); access.KindOf(err) != access.NameTaken || !o.Untouched(t, name) {
+	if _, err := l.TryGrant(t, readShop); access.KindOf(err) != access.NameTaken || !o.Untouched(t, name) {
 		t.Errorf("%v", err)
 	}
 	b.exec(t, "DROP USER "+quote(name))
 	// At another host as well: there it would win over ours.
 	b.exec(t, "CREATE USER "+quote(name)+"@`127.0.0.1` IDENTIFIED BY 'x'")
-	if _, err := l.tryGrant(t, readShop); access.KindOf(err) != access.NameTaken {
+	if _, err := l.TryGrant(t, readShop); access.KindOf(err) != access.NameTaken {
 		t.Errorf("at another host: %v", err)
 	}
 	b.exec(t, "DROP USER "+quote(name)+"@`127.0.0.1`")
@@ -462,17 +391,17 @@ func punctuation(t *testing.T, b *bed) {
 	// What Lapse makes, with a plugin of choice, with and without TLS.
 	for _, plugin := range []string{"", "caching_sha2_password", "sha256_password"} {
 		l := at(t, b.target(func(c *mysql.Config, _ *mysql.Secret) { c.AuthenticationPlugin = plugin }))
-		if _, err := l.tryGrant(t, readShop); err != nil {
+		if _, err := l.TryGrant(t, readShop); err != nil {
 			if plugin == "sha256_password" && access.KindOf(err) == access.Auth {
 				continue // not in this server
 			}
 			t.Fatalf("%s: %v", plugin, err)
 		}
-		l.credential(t)
+		l.Credential(t)
 	}
 	require := at(t, b.target(func(c *mysql.Config, _ *mysql.Secret) { c.RequireTLS = true }))
-	require.grant(t, readShop)
-	c := require.credential(t)
+	require.Grant(t, readShop)
+	c := require.Credential(t)
 	cfg, err := b.Config("")
 	if err != nil {
 		t.Fatal(err)
@@ -496,23 +425,23 @@ func serverModes(t *testing.T, b *bed) {
 	o := &observer{b}
 	l := at(t, b.target())
 	want := []access.Entitlement{entitlement("read_write", "database", hostile), entitlement("read_only", "table", hostile, hostile), entitlement("member", "role", hostileRole+"@%")}
-	l.grant(t, want...)
+	l.Grant(t, want...)
 	b.exec(t, "SET GLOBAL sql_mode = "+text(modes))
 	for _, e := range want {
-		if !o.Can(t, l.account, e) {
+		if !o.Can(t, l.Account, e) {
 			t.Errorf("%s cannot be used", e)
 		}
 	}
 	b.exec(t, "SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES,ANSI_QUOTES'")
-	found, _ := catalogOf(t, l.Integration)
+	found, _ := certificationtest.Catalog(t, l.Integration)
 	if len(found[want[0].Resource.String()].Permissions) != 3 {
 		t.Errorf("the catalog has %v", found)
 	}
-	l.credential(t)
-	for n, e := range want {
-		l.revoke(t, e, want[n+1:]...)
+	l.Credential(t)
+	for _, e := range want {
+		l.Revoke(t, e)
 	}
-	if res := l.delete(t); res.Outcome != access.Gone {
+	if res := l.Delete(t); res.Outcome != access.Gone {
 		t.Errorf("%+v", res)
 	}
 }
@@ -522,13 +451,13 @@ func droppedDatabase(t *testing.T, b *bed) {
 	l, still := at(t, b.target()), at(t, b.target())
 	gone := entitlement("read_write", "database", "ephemeral")
 	b.exec(t, "CREATE DATABASE ephemeral", "CREATE TABLE ephemeral.t (id int AUTO_INCREMENT PRIMARY KEY, at timestamp NULL)")
-	l.grant(t, gone)
-	still.grant(t, gone)
+	l.Grant(t, gone)
+	still.Grant(t, gone)
 	b.exec(t, "DROP DATABASE ephemeral")
-	if entry := l.revoke(t, gone); entry.Outcome != access.Gone {
+	if entry := l.Revoke(t, gone); entry.Outcome != access.Gone {
 		t.Errorf("%+v", entry)
 	}
-	if entries, err := still.Verify(t.Context(), still.account, []access.Entitlement{gone}); err != nil || entries[0].Outcome != access.Blocked {
+	if entries, err := still.Verify(t.Context(), still.Account, []access.Entitlement{gone}); err != nil || entries[0].Outcome != access.Blocked {
 		t.Errorf("verifying: %+v, %v", entries, err)
 	}
 	notes, err := l.Integration.(integrations.Maintainer).Maintain(t.Context())
@@ -536,19 +465,19 @@ func droppedDatabase(t *testing.T, b *bed) {
 		t.Errorf("maintenance: %v, %v", notes, err)
 	}
 	b.exec(t, "CREATE DATABASE ephemeral", "CREATE TABLE ephemeral.t (id int AUTO_INCREMENT PRIMARY KEY, at timestamp NULL)")
-	for _, who := range []*lapse{l, still} {
-		if o.Can(t, who.account, entitlement("read_only", "database", "ephemeral")) {
+	for _, who := range []*certificationtest.Holder{l, still} {
+		if o.Can(t, who.Account, entitlement("read_only", "database", "ephemeral")) {
 			t.Error("another database of the same name can be read")
 		}
 	}
-	still.revoke(t, gone)
+	still.Revoke(t, gone)
 	b.exec(t, "DROP DATABASE ephemeral")
 }
 
 func mandatoryRole(t *testing.T, b *bed) {
 	b.exec(t, "CREATE ROLE `every one`, everyone2@localhost, optional", "SET GLOBAL mandatory_roles = '`every one`,everyone2@localhost'")
 	defer b.exec(t, "SET GLOBAL mandatory_roles = ''", "DROP ROLE `every one`, everyone2@localhost, optional")
-	found, _ := catalogOf(t, start(t, b.target()))
+	found, _ := certificationtest.Catalog(t, start(t, b.target()))
 	if _, ok := found["role:optional"]; !ok {
 		t.Error("an ordinary role is not offered")
 	}
@@ -556,7 +485,7 @@ func mandatoryRole(t *testing.T, b *bed) {
 		if _, ok := found["role:"+name]; ok {
 			t.Errorf("mandatory role %s is offered", name)
 		}
-		if _, err := at(t, b.target()).tryGrant(t, entitlement("member", "role", name)); access.KindOf(err) != access.Invalid {
+		if _, err := at(t, b.target()).TryGrant(t, entitlement("member", "role", name)); access.KindOf(err) != access.Invalid {
 			t.Errorf("granting %s: %v", name, err)
 		}
 	}
@@ -567,11 +496,11 @@ func mandatoryRole(t *testing.T, b *bed) {
 
 func readOnlyServer(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
+	l.Grant(t, readShop)
 	b.exec(t, "SET GLOBAL super_read_only = ON")
 	item := b.check(t, b.target())["primary"]
-	_, grantErr := l.tryGrant(t, writeShop)
-	_, revokeErr := l.tryRevoke(t, nil, readShop)
+	_, grantErr := l.TryGrant(t, writeShop)
+	_, revokeErr := l.TryRevoke(t, readShop)
 	b.exec(t, "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF")
 	if item.OK || !strings.Contains(item.Detail, "read-only") {
 		t.Errorf("check says %+v", item)
@@ -579,27 +508,26 @@ func readOnlyServer(t *testing.T, b *bed) {
 	if access.KindOf(grantErr) != access.Retry || access.KindOf(revokeErr) != access.Retry {
 		t.Errorf("granting: %v; revoking: %v; want retry", grantErr, revokeErr)
 	}
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 }
 
 func systemUser(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	b.exec(t, "GRANT SYSTEM_USER ON *.* TO "+quote(l.account.Name))
-	_, err := l.tryRevoke(t, nil, readShop)
+	l.Grant(t, readShop)
+	b.exec(t, "GRANT SYSTEM_USER ON *.* TO "+quote(l.Account.Name))
+	_, err := l.TryRevoke(t, readShop)
 	if access.KindOf(err) != access.Privilege || !strings.Contains(err.Error(), "error 1227") {
 		t.Errorf("revoking: %v", err)
 	}
-	l.sequence++
-	if _, err := l.DeleteAccount(t.Context(), integrations.DeleteRequest{Account: l.account, Sequence: l.sequence}); access.KindOf(err) != access.Privilege ||
+	if _, err := l.TryDelete(t); access.KindOf(err) != access.Privilege ||
 		!strings.Contains(err.Error(), "GRANT SYSTEM_USER ON *.* TO `lapse`@`%`") {
 		t.Errorf("deleting: %v", err)
 	}
-	if !(&observer{b}).Exists(t, l.account.Name) {
+	if !(&observer{b}).Exists(t, l.Account.Name) {
 		t.Error("the account is gone")
 	}
-	b.exec(t, "REVOKE SYSTEM_USER ON *.* FROM "+quote(l.account.Name))
-	l.revoke(t, readShop)
+	b.exec(t, "REVOKE SYSTEM_USER ON *.* FROM "+quote(l.Account.Name))
+	l.Revoke(t, readShop)
 }
 
 func foreignLogins(t *testing.T, b *bed) {
@@ -609,12 +537,12 @@ func foreignLogins(t *testing.T, b *bed) {
 		b.exec(t, "CREATE USER socket IDENTIFIED WITH auth_socket")
 		names = append(names, "socket")
 	}
-	found, _ := catalogOf(t, start(t, b.target()))
+	found, _ := certificationtest.Catalog(t, start(t, b.target()))
 	for _, name := range names {
 		if _, ok := found["role:"+name]; ok {
 			t.Errorf("%s is offered as a role", name)
 		}
-		if _, err := at(t, b.target()).tryGrant(t, entitlement("member", "role", name)); access.KindOf(err) != access.Invalid {
+		if _, err := at(t, b.target()).TryGrant(t, entitlement("member", "role", name)); access.KindOf(err) != access.Invalid {
 			t.Errorf("granting %s: %v", name, err)
 		}
 		b.exec(t, "DROP USER "+quote(name))
@@ -644,6 +572,7 @@ type legacyObserver struct {
 	integrationtest.SessionObserver
 	integrationtest.PrincipalObserver
 	integrationtest.OwnerObserver
+	integrationtest.Administrator
 }
 
 func (b *bed) legacyHarness() *integrationtest.Harness {
@@ -653,7 +582,7 @@ func (b *bed) legacyHarness() *integrationtest.Harness {
 	notRole := func(e access.Entitlement) bool { return e.Resource.Type == "role" }
 	h.Absent, h.Hostile = slices.DeleteFunc(h.Absent, notRole), slices.DeleteFunc(h.Hostile, notRole)
 	o := &observer{b}
-	h.Observer = legacyObserver{o, o, o, o, o}
+	h.Observer = legacyObserver{o, o, o, o, o, o}
 	return h
 }
 
@@ -670,15 +599,13 @@ func TestLegacyOrders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &lapse{Integration: i, account: someone()}
-		l.grant(t, all...)
-		held := slices.Clone(all)
+		l := &certificationtest.Holder{Integration: i, Account: someone()}
+		l.Grant(t, all...)
 		for _, n := range order {
-			held = slices.DeleteFunc(held, func(e access.Entitlement) bool { return e == all[n] })
-			l.revoke(t, all[n], held...)
-			l.revoke(t, all[n], held...)
+			l.Revoke(t, all[n])
+			l.Revoke(t, all[n])
 			has := func(es ...access.Entitlement) bool {
-				return slices.ContainsFunc(es, func(e access.Entitlement) bool { return slices.Contains(held, e) })
+				return slices.ContainsFunc(es, func(e access.Entitlement) bool { return slices.Contains(l.Holds, e) })
 			}
 			for _, want := range []struct {
 				e  access.Entitlement
@@ -686,15 +613,15 @@ func TestLegacyOrders(t *testing.T) {
 			}{
 				{readShop, has(readShop, writeShop)},
 				{writeShop, has(writeShop)},
-				{entitlement("read_only", "table", "shop", "orders"), len(held) > 0},
+				{entitlement("read_only", "table", "shop", "orders"), len(l.Holds) > 0},
 				{all[1], has(all[1], writeShop)},
 			} {
-				if got := o.Can(t, l.account, want.e); got != want.ok {
-					t.Errorf("%v, after %v is left: %s is %t, want %t", order, held, want.e, got, want.ok)
+				if got := o.Can(t, l.Account, want.e); got != want.ok {
+					t.Errorf("%v, after %v is left: %s is %t, want %t", order, l.Holds, want.e, got, want.ok)
 				}
 			}
 		}
-		if res := l.delete(t); res.Outcome != access.Gone {
+		if res := l.Delete(t); res.Outcome != access.Gone {
 			t.Errorf("%+v", res)
 		}
 	}
@@ -704,14 +631,14 @@ func TestLegacyOrders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lapse{Integration: i, account: someone()}
-	found, _ := catalogOf(t, i)
+	l := &certificationtest.Holder{Integration: i, Account: someone()}
+	found, _ := certificationtest.Catalog(t, i)
 	for _, e := range []access.Entitlement{entitlement("read_write", "database", "lapse"), entitlement("read_only", "table", "lapse", "marks")} {
-		if _, err := l.tryGrant(t, e); access.KindOf(err) != access.Invalid || found[e.Resource.String()].Permissions != nil {
+		if _, err := l.TryGrant(t, e); access.KindOf(err) != access.Invalid || found[e.Resource.String()].Permissions != nil {
 			t.Errorf("%s: %v", e, err)
 		}
 	}
-	if _, err := l.tryGrant(t, analytics); access.KindOf(err) != access.Unsupported {
+	if _, err := l.TryGrant(t, analytics); access.KindOf(err) != access.Unsupported {
 		t.Errorf("granting a role: %v", err)
 	}
 }
@@ -754,10 +681,10 @@ func TestRealServer(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	l := &lapse{Integration: made, account: someone()}
+	l := &certificationtest.Holder{Integration: made, Account: someone()}
 	read, write := entitlement("read_only", "database", "lapse_test"), entitlement("read_write", "table", "lapse_test", "t")
-	l.grant(t, read, write)
-	c := l.credential(t)
+	l.Grant(t, read, write)
+	c := l.Credential(t)
 	cfg.User, cfg.Passwd, cfg.DBName = c.Username, c.Password.Reveal(), "lapse_test"
 	person, err := driver.NewConnector(cfg)
 	if err != nil {
@@ -769,18 +696,18 @@ func TestRealServer(t *testing.T) {
 	if _, err := session.Exec("INSERT INTO t VALUES (1)"); err != nil {
 		t.Error(err)
 	}
-	l.revoke(t, write, read)
+	l.Revoke(t, write)
 	if _, err := session.Exec("INSERT INTO t VALUES (1)"); err == nil {
 		t.Error("writing goes on after the revoke")
 	}
 	if _, err := session.Exec("SELECT * FROM t"); err != nil {
 		t.Error(err)
 	}
-	l.revoke(t, read)
+	l.Revoke(t, read)
 	if err := session.Ping(); err == nil {
 		t.Error("the session goes on after the last revoke")
 	}
-	if res := l.delete(t); res.Outcome != access.Gone {
+	if res := l.Delete(t); res.Outcome != access.Gone {
 		t.Errorf("%+v", res)
 	}
 }

@@ -357,12 +357,15 @@ func (s *session) state(ctx context.Context, a *account) (string, error) {
 	return state, err
 }
 
+// killProcedures of managed services, as they are configured.
+var killProcedures = map[string]string{"rds": "rds_kill", "aurora": "rds_kill", "azure": "az_kill"}
+
 // killer is how sessions are ended: on a managed service by its own procedure,
 // where nobody has the right to KILL those of others.
 // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/mysql-stored-proc-ending.html
 // https://learn.microsoft.com/azure/mysql/flexible-server/how-to-troubleshoot-common-connection-issues
 func (s *session) killer(ctx context.Context, c *mysqldb.Conn) (mysqldb.Kill, error) {
-	procedure := map[string]string{"rds": "rds_kill", "aurora": "rds_kill", "azure": "az_kill"}[s.i.config.ManagedService]
+	procedure := killProcedures[s.i.config.ManagedService]
 	if s.i.config.ManagedService == "auto" {
 		type found struct{ Name string }
 		rows, err := mysqldb.Ask[found](ctx, c, "SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'mysql' AND ROUTINE_NAME IN ('rds_kill', 'az_kill')")
@@ -401,12 +404,23 @@ func (s *session) accounts(ctx context.Context, cursor string) (page access.Prin
 		page.Next = rows[len(rows)-1].User
 	}
 	var held []membership
+	used := map[sqlname.Principal]bool{}
 	if !s.legacy && len(rows) > 0 {
+		given, err := s.memberships(ctx, "WHERE e.FROM_USER BETWEEN ? AND ?", rows[0].User, rows[len(rows)-1].User)
+		if err != nil {
+			return page, err
+		}
+		for _, m := range given {
+			used[m.role()] = true
+		}
 		if held, err = s.memberships(ctx, "WHERE e.TO_USER BETWEEN ? AND ?", rows[0].User, rows[len(rows)-1].User); err != nil {
 			return page, err
 		}
 	}
 	for _, r := range rows {
+		if r.mark.Kind == kindEntitlement && r.mark.Entitlement != nil && !used[r.principal()] {
+			page.Unused = append(page.Unused, access.UnusedRole{Name: r.User, Entitlement: *r.mark.Entitlement})
+		}
 		if r.mark.Kind != kindAccount && r.mark.Kind != kindTombstone {
 			continue
 		}

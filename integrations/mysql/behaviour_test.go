@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,46 +16,17 @@ import (
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/mysql"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/describe"
 	"github.com/lapse-access/lapse/internal/principal"
 	"github.com/lapse-access/lapse/internal/sqlname"
 	"github.com/lapse-access/lapse/internal/sqlname/sqlnametest"
 )
 
-// catalogOf is all that is discovered, by resource.
-func catalogOf(t *testing.T, i integrations.Integration) (found map[string]access.Found, warnings []string) {
-	t.Helper()
-	found = map[string]access.Found{}
-	for cursor := ""; ; {
-		page, err := i.Discover(t.Context(), cursor)
-		if err != nil {
-			t.Fatal(err)
-		}
-		warnings = append(warnings, page.Warnings...)
-		for _, f := range page.Resources {
-			if _, twice := found[f.Resource.String()]; twice {
-				t.Errorf("%s comes twice", f.Resource)
-			}
-			found[f.Resource.String()] = f
-		}
-		if cursor = page.Next; cursor == "" {
-			return found, warnings
-		}
-	}
-}
-
 // check is what Check says, by the names of the items.
 func (b *bed) check(t *testing.T, target integrations.Target) map[string]access.CheckItem {
 	t.Helper()
-	report, err := start(t, target).Check(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	items := map[string]access.CheckItem{}
-	for _, item := range report.Items {
-		items[item.Name] = item
-	}
-	return items
+	return certificationtest.Check(t, start(t, target))
 }
 
 // stalling holds back what the client says second: the proof of its password.
@@ -79,8 +49,8 @@ const handshakes = "SELECT COUNT(*) FROM information_schema.processlist WHERE US
 
 func lateHandshake(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	c := l.credential(t)
+	l.Grant(t, readShop)
+	c := l.Credential(t)
 	for _, goesOn := range []time.Duration{300 * time.Millisecond, time.Minute} {
 		cfg, err := b.Config("")
 		if err != nil {
@@ -108,7 +78,7 @@ func lateHandshake(t *testing.T, b *bed) {
 			t.Fatalf("%d handshakes are open", n)
 		}
 		timer := time.AfterFunc(goesOn, func() { close(goOn) })
-		l.revoke(t, readShop)
+		l.Revoke(t, readShop)
 		if n := value[int64](t, b, handshakes, c.Username, "unauthenticated user"); n != 0 {
 			t.Errorf("%d sessions are open after the revoke", n)
 		}
@@ -120,10 +90,10 @@ func lateHandshake(t *testing.T, b *bed) {
 				t.Error("a client whose login began before the lock is in after the revoke")
 			}
 		}
-		l.grant(t, readShop)
-		c = l.credential(t)
+		l.Grant(t, readShop)
+		c = l.Credential(t)
 	}
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 }
 
 func triggers(t *testing.T, b *bed) {
@@ -133,22 +103,22 @@ func triggers(t *testing.T, b *bed) {
 	adminWired := entitlement("admin", "database", "wired")
 	for _, how := range []string{"revoke", "delete"} {
 		l := at(t, b.target())
-		l.grant(t, adminWired)
+		l.Grant(t, adminWired)
 		trigger := "CREATE TRIGGER wired.t_" + how + " BEFORE INSERT ON wired.orders FOR EACH ROW BEGIN INSERT INTO wired.`audit log` (id) VALUES (NEW.id); SET NEW.at = now(); END"
-		if err := b.as(t, l.credential(t), trigger, "INSERT INTO wired.orders () VALUES ()"); err != nil {
+		if err := b.as(t, l.Credential(t), trigger, "INSERT INTO wired.orders () VALUES ()"); err != nil {
 			t.Fatal(err)
 		}
 		if how == "revoke" {
-			if entry := l.revoke(t, adminWired); entry.Outcome != access.Gone || !says(entry.Facts, "trigger wired.t_revoke on orders runs with the rights of the account") {
+			if entry := l.Revoke(t, adminWired); entry.Outcome != access.Gone || !says(entry.Facts, "trigger wired.t_revoke on orders runs with the rights of the account") {
 				t.Errorf("%+v", entry)
 			}
-		} else if res := l.delete(t); res.Outcome != access.KeptDisabled || !says(res.Owns, "trigger wired.t_delete on orders") {
+		} else if res := l.Delete(t); res.Outcome != access.KeptDisabled || !says(res.Owns, "trigger wired.t_delete on orders") {
 			t.Errorf("%+v", res)
 		}
 		if err := b.try(t, "INSERT INTO wired.orders () VALUES ()"); err != nil {
 			t.Errorf("after the %s: %v", how, err)
 		}
-		closed := l.account
+		closed := l.Account
 		for _, table := range []string{"secrets", "orders"} {
 			if e := entitlement("admin", "table", "wired", table); o.Can(t, closed, e) {
 				t.Errorf("the closed account can %s", e)
@@ -158,16 +128,16 @@ func triggers(t *testing.T, b *bed) {
 			t.Error("the closed account is open, or reads what its trigger does not name")
 		}
 		// The next access is another account's, without what the trigger needs.
-		l.account.Name = ""
-		l.grant(t, readShop)
-		if l.account.Name == closed.Name || o.Can(t, l.account, entitlement("read_only", "table", "wired", "orders")) {
-			t.Errorf("%s came back as %s", closed.Name, l.account.Name)
+		l.Account.Name = ""
+		l.Grant(t, readShop)
+		if l.Account.Name == closed.Name || o.Can(t, l.Account, entitlement("read_only", "table", "wired", "orders")) {
+			t.Errorf("%s came back as %s", closed.Name, l.Account.Name)
 		}
-		l.revoke(t, readShop)
-		if res := l.delete(t); res.Outcome != access.Gone {
+		l.Revoke(t, readShop)
+		if res := l.Delete(t); res.Outcome != access.Gone {
 			t.Errorf("%+v", res)
 		}
-		if res := l.delete(t); res.Outcome != access.KeptDisabled {
+		if res := l.Delete(t); res.Outcome != access.KeptDisabled {
 			t.Errorf("the kept account is not told: %+v", res)
 		}
 		b.exec(t, "DROP TRIGGER wired.t_"+how)
@@ -176,25 +146,25 @@ func triggers(t *testing.T, b *bed) {
 	// A revoke that is not done yet: nobody gets the account with what it keeps.
 	weak := b.connector(t, "no_killer", "grant", nil)
 	l := at(t, weak)
-	l.grant(t, adminWired)
-	c := l.credential(t)
+	l.Grant(t, adminWired)
+	c := l.Credential(t)
 	if err := b.as(t, c, "CREATE TRIGGER wired.t_late BEFORE INSERT ON wired.orders FOR EACH ROW SET NEW.at = now()"); err != nil {
 		t.Fatal(err)
 	}
 	b.open(t, c, "wired")
-	if _, err := l.tryRevoke(t, nil, adminWired); access.KindOf(err) != access.Privilege {
+	if _, err := l.TryRevoke(t, adminWired); access.KindOf(err) != access.Privilege {
 		t.Errorf("revoking without the right to end sessions: %v", err)
 	}
-	if _, err := l.tryGrant(t, readShop); access.KindOf(err) != access.Retry || o.Can(t, l.account, readShop) {
+	if _, err := l.TryGrant(t, readShop); access.KindOf(err) != access.Retry || o.Can(t, l.Account, readShop) {
 		t.Errorf("granting in between: %v, want retry", err)
 	}
 	l.Integration = start(t, b.target())
-	closed := l.account.Name
-	l.revoke(t, adminWired)
-	if l.grant(t, readShop); l.account.Name == closed || b.try(t, "INSERT INTO wired.orders () VALUES ()") != nil {
-		t.Errorf("%s came back as %s, or its trigger fails", closed, l.account.Name)
+	closed := l.Account.Name
+	l.Revoke(t, adminWired)
+	if l.Grant(t, readShop); l.Account.Name == closed || b.try(t, "INSERT INTO wired.orders () VALUES ()") != nil {
+		t.Errorf("%s came back as %s, or its trigger fails", closed, l.Account.Name)
 	}
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 	b.exec(t, "DROP DATABASE wired")
 }
 
@@ -204,42 +174,17 @@ func contention(t *testing.T, b *bed) {
 	if testing.Short() {
 		rounds = 5
 	}
-	levels := []access.Entitlement{readShop, writeShop, adminShop}
-	processes := []integrations.Integration{start(t, b.target()), start(t, b.target()), start(t, b.target())}
-	var wg sync.WaitGroup
-	everybody := make([]*lapse, 16)
-	for n := range everybody {
-		l := &lapse{Integration: processes[n%3], account: someone()}
-		everybody[n] = l
-		wg.Go(func() {
-			for round := range rounds {
-				e := levels[(n+round)%3]
-				if _, err := l.tryGrant(t, e); err != nil {
-					t.Errorf("granting %s to %s: %v", e, l.account.ID, err)
-					return
-				}
-				if round == rounds-1 && n%2 == 0 {
-					return // keeps it
-				}
-				if _, err := l.tryRevoke(t, nil, e); err != nil {
-					t.Errorf("revoking %s from %s: %v", e, l.account.ID, err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
 	o := &observer{b}
-	for n, l := range everybody {
-		last := levels[(n+rounds-1)%3]
-		edges := value[string](t, b, "SELECT COALESCE(GROUP_CONCAT(FROM_USER), '') FROM mysql.role_edges WHERE TO_USER = ?", l.account.Name)
-		if n%2 == 0 {
-			if edges != principal.Role(instance, last) || !o.Can(t, l.account, last) {
-				t.Errorf("%s has %s, want the role of %s", l.account.Name, edges, last)
+	for _, l := range certificationtest.Crowd(t, mysql.Kind(), b.target(), rounds, readShop, writeShop, adminShop) {
+		edges := value[string](t, b, "SELECT COALESCE(GROUP_CONCAT(FROM_USER), '') FROM mysql.role_edges WHERE TO_USER = ?", l.Account.Name)
+		if len(l.Holds) == 0 && (edges != "" || o.Can(t, l.Account, readShop)) {
+			t.Errorf("%s has %s, want nothing", l.Account.Name, edges)
+		}
+		for _, last := range l.Holds {
+			if edges != principal.Role(instance, last) || !o.Can(t, l.Account, last) {
+				t.Errorf("%s has %s, want the role of %s", l.Account.Name, edges, last)
 			}
-			l.revoke(t, last)
-		} else if edges != "" || o.Can(t, l.account, readShop) {
-			t.Errorf("%s has %s, want nothing", l.account.Name, edges)
+			l.Revoke(t, last)
 		}
 	}
 }
@@ -250,7 +195,7 @@ func firstRights(t *testing.T, b *bed) {
 		b.exec(t, "REVOKE "+right+" ON *.* FROM weak")
 		before := value[int64](t, b, "SELECT COUNT(*) FROM mysql.user")
 		l := at(t, target)
-		_, err := l.tryGrant(t, entitlement("read_only", "table", "shop", "people"))
+		_, err := l.TryGrant(t, entitlement("read_only", "table", "shop", "people"))
 		if access.KindOf(err) != access.Privilege || !strings.Contains(err.Error(), "GRANT "+right+" ON *.* TO `weak`@`%`") {
 			t.Errorf("without %s: %v", right, err)
 		}
@@ -259,7 +204,7 @@ func firstRights(t *testing.T, b *bed) {
 		}
 		b.exec(t, "GRANT "+right+" ON *.* TO weak")
 	}
-	if _, err := at(t, target).tryGrant(t, writeLake); access.KindOf(err) != access.Privilege {
+	if _, err := at(t, target).TryGrant(t, writeLake); access.KindOf(err) != access.Privilege {
 		t.Errorf("granting what the connector does not have: %v", err)
 	}
 }
@@ -274,9 +219,9 @@ func widerRights(t *testing.T, b *bed) {
 		}
 	}
 	l := at(t, target)
-	l.grant(t, adminShop)
-	l.revoke(t, adminShop)
-	if res := l.delete(t); res.Outcome != access.Gone {
+	l.Grant(t, adminShop)
+	l.Revoke(t, adminShop)
+	if res := l.Delete(t); res.Outcome != access.Gone {
 		t.Errorf("%+v", res)
 	}
 }
@@ -287,9 +232,9 @@ func maintenance(t *testing.T, b *bed) {
 	b.exec(t, "CREATE TABLE lake.idle (id int)")
 	inUse, notInUse := entitlement("read_only", "table", "shop", "people"), entitlement("read_only", "table", "lake", "idle")
 	defer b.exec(t, "DROP TABLE lake.idle")
-	used.grant(t, inUse)
-	idle.grant(t, notInUse)
-	idle.revoke(t, notInUse)
+	used.Grant(t, inUse)
+	idle.Grant(t, notInUse)
+	idle.Revoke(t, notInUse)
 	keep, drop := principal.Role(instance, inUse), principal.Role(instance, notInUse)
 	maintain := func() []string {
 		t.Helper()
@@ -311,44 +256,43 @@ func maintenance(t *testing.T, b *bed) {
 	if notes := maintain(); !says(notes, "dropped role "+drop) || o.Exists(t, drop) || !o.Exists(t, keep) {
 		t.Errorf("the idle role is there: %t, the used one: %t; %v", o.Exists(t, drop), o.Exists(t, keep), notes)
 	}
-	if o.Can(t, used.account, entitlement("read_write", "table", "shop", "people")) || o.Can(t, used.account, entitlement("read_only", "database", "lake")) || !o.Can(t, used.account, inUse) {
+	if o.Can(t, used.Account, entitlement("read_write", "table", "shop", "people")) || o.Can(t, used.Account, entitlement("read_only", "database", "lake")) || !o.Can(t, used.Account, inUse) {
 		t.Error("maintenance did not bring the role back to what it stands for")
 	}
-	used.revoke(t, inUse)
+	used.Revoke(t, inUse)
 }
 
 func otherHosts(t *testing.T, b *bed) {
 	local := func(c *mysql.Config, _ *mysql.Secret) { c.AccountHostPattern = "127.0.0.%" }
 	l := at(t, b.target(local))
-	l.grant(t, readShop)
-	if err := b.as(t, l.credential(t), "SELECT * FROM shop.orders"); err != nil {
+	l.Grant(t, readShop)
+	if err := b.as(t, l.Credential(t), "SELECT * FROM shop.orders"); err != nil {
 		t.Error(err)
 	}
-	if host := value[string](t, b, "SELECT Host FROM mysql.user WHERE User = ?", l.account.Name); host != "127.0.0.%" {
+	if host := value[string](t, b, "SELECT Host FROM mysql.user WHERE User = ?", l.Account.Name); host != "127.0.0.%" {
 		t.Errorf("the account is for %s", host)
 	}
 	// Another setting makes no second account.
 	l.Integration = start(t, b.target())
-	l.grant(t, writeLake)
-	if n := value[int](t, b, "SELECT COUNT(*) FROM mysql.user WHERE User = ?", l.account.Name); n != 1 {
+	l.Grant(t, writeLake)
+	if n := value[int](t, b, "SELECT COUNT(*) FROM mysql.user WHERE User = ?", l.Account.Name); n != 1 {
 		t.Errorf("%d accounts have the name", n)
 	}
-	_, s := b.open(t, l.credential(t), "shop")
-	if l.revoke(t, readShop, writeLake); s.Alive() {
+	_, s := b.open(t, l.Credential(t), "shop")
+	if l.Revoke(t, readShop); s.Alive() {
 		t.Error("the session goes on")
 	}
-	l.revoke(t, writeLake)
-	if res := l.delete(t); res.Outcome != access.Gone {
+	l.Revoke(t, writeLake)
+	if res := l.Delete(t); res.Outcome != access.Gone {
 		t.Errorf("%+v", res)
 	}
 	far := at(t, b.target(func(c *mysql.Config, _ *mysql.Secret) { c.AccountHostPattern = "10.1.2.3" }))
-	far.grant(t, readShop)
-	far.sequence++
-	_, err := far.Integration.(integrations.CredentialSetter).SetCredential(t.Context(), integrations.CredentialRequest{Account: far.account, Sequence: far.sequence})
+	far.Grant(t, readShop)
+	_, err := far.TryCredential(t, false)
 	if access.KindOf(err) != access.Invalid || !strings.Contains(err.Error(), "account_host_pattern") {
 		t.Errorf("an account that cannot be tried from here: %v", err)
 	}
-	far.revoke(t, readShop)
+	far.Revoke(t, readShop)
 }
 
 // undisturbed grants and verifies the whole of a database, for which the server
@@ -356,22 +300,22 @@ func otherHosts(t *testing.T, b *bed) {
 func undisturbed(t *testing.T, b *bed) {
 	for _, e := range []access.Entitlement{adminShop, entitlement("admin", "table", "shop", "orders")} {
 		first := at(t, b.target())
-		first.grant(t, e)
+		first.Grant(t, e)
 		b.exec(t, "SET GLOBAL log_output = 'TABLE'", "TRUNCATE mysql.general_log", "SET GLOBAL general_log = ON")
 		second := at(t, b.target())
-		second.grant(t, e)
+		second.Grant(t, e)
 		if _, err := first.Integration.(integrations.Maintainer).Maintain(t.Context()); err != nil {
 			t.Error(err)
 		}
-		second.revoke(t, e)
+		second.Revoke(t, e)
 		b.exec(t, "SET GLOBAL general_log = OFF")
 		if n := value[int64](t, b, "SELECT COUNT(*) FROM mysql.general_log WHERE argument LIKE 'REVOKE%' AND argument LIKE '% ON %'"); n != 0 {
 			t.Errorf("%s: the role lost something %d times", e, n)
 		}
-		if !(&observer{b}).Can(t, first.account, e) {
+		if !(&observer{b}).Can(t, first.Account, e) {
 			t.Errorf("%s cannot be used", e)
 		}
-		first.revoke(t, e)
+		first.Revoke(t, e)
 	}
 }
 
@@ -381,18 +325,18 @@ func dangerousRoles(t *testing.T, b *bed) {
 		"GRANT SELECT ON shop.* TO hands_on WITH GRANT OPTION", "GRANT files TO nested", "GRANT SELECT ON *.* TO reads_all")
 	defer b.exec(t, "DROP ROLE plain, super_powers, files, writes_all, reads_accounts, hands_on, nested, reads_all")
 	target := b.target(func(c *mysql.Config, _ *mysql.Secret) { c.AllowRoles = []string{"files"} })
-	found, _ := catalogOf(t, start(t, target))
+	found, _ := certificationtest.Catalog(t, start(t, target))
 	for name, want := range map[string]bool{"plain": true, "reads_all": true, "files": true, "super_powers": false, "writes_all": false, "reads_accounts": false, "hands_on": false, "nested": false} {
 		if _, offered := found["role:"+name]; offered != want {
 			t.Errorf("role %s is offered: %t, want %t", name, offered, want)
 		}
 		l := at(t, target)
-		_, err := l.tryGrant(t, entitlement("member", "role", name))
+		_, err := l.TryGrant(t, entitlement("member", "role", name))
 		if (err == nil) != want || (!want && access.KindOf(err) != access.Invalid) {
 			t.Errorf("granting role %s: %v", name, err)
 		}
 	}
-	if _, err := at(t, target).tryGrant(t, entitlement("member", "role", principal.Role(instance, readShop))); access.KindOf(err) != access.Invalid {
+	if _, err := at(t, target).TryGrant(t, entitlement("member", "role", principal.Role(instance, readShop))); access.KindOf(err) != access.Invalid {
 		t.Errorf("a role of Lapse's own: %v", err)
 	}
 }
@@ -407,16 +351,16 @@ func discovery(t *testing.T, b *bed) {
 	}
 	b.exec(t, statements...)
 	target := b.target(func(c *mysql.Config, _ *mysql.Secret) { c.Include = []string{"table:big/*"} })
-	found, warnings := catalogOf(t, start(t, target))
+	found, warnings := certificationtest.Catalog(t, start(t, target))
 	if len(found) != many || len(warnings) != 0 || found["table:big/t_0007"].Tags["owner"] != "dba" {
 		t.Errorf("%d tables, %v, %+v", len(found), warnings, found["table:big/t_0007"])
 	}
 	target = b.target(func(c *mysql.Config, _ *mysql.Secret) { c.MaxResources = 700 })
-	if found, warnings := catalogOf(t, start(t, target)); len(found) != 700 || len(warnings) != 1 {
+	if found, warnings := certificationtest.Catalog(t, start(t, target)); len(found) != 700 || len(warnings) != 1 {
 		t.Errorf("%d resources, %v", len(found), warnings)
 	}
 	for _, name := range []string{"mysql", "sys", "information_schema", "performance_schema"} {
-		if _, err := at(t, b.target()).tryGrant(t, entitlement("read_only", "database", name)); access.KindOf(err) != access.Invalid {
+		if _, err := at(t, b.target()).TryGrant(t, entitlement("read_only", "database", name)); access.KindOf(err) != access.Invalid {
 			t.Errorf("granting database %s: %v", name, err)
 		}
 	}
@@ -424,36 +368,36 @@ func discovery(t *testing.T, b *bed) {
 	long := strings.Repeat("_", 33)
 	b.exec(t, "CREATE DATABASE "+long)
 	defer b.exec(t, "DROP DATABASE "+long, "SET GLOBAL partial_revokes = OFF")
-	if found, _ := catalogOf(t, start(t, b.target())); found["database:"+long].Permissions != nil {
+	if found, _ := certificationtest.Catalog(t, start(t, b.target())); found["database:"+long].Permissions != nil {
 		t.Error("a database is offered that cannot be granted")
 	}
-	if _, err := at(t, b.target()).tryGrant(t, entitlement("read_only", "database", long)); access.KindOf(err) != access.Invalid {
+	if _, err := at(t, b.target()).TryGrant(t, entitlement("read_only", "database", long)); access.KindOf(err) != access.Invalid {
 		t.Errorf("granting it: %v", err)
 	}
 	b.exec(t, "SET GLOBAL partial_revokes = ON")
 	l := at(t, b.target())
-	l.grant(t, entitlement("read_only", "database", long))
-	l.revoke(t, entitlement("read_only", "database", long))
+	l.Grant(t, entitlement("read_only", "database", long))
+	l.Revoke(t, entitlement("read_only", "database", long))
 }
 
 func twoIntegrations(t *testing.T, b *bed) {
 	other := b.target()
 	other.ID = "another"
-	one, two := at(t, b.target()), &lapse{Integration: start(t, other), account: someone()}
-	two.account.ID, two.account.Integration = access.AccountID("another", two.account.PersonID), "another"
+	one, two := at(t, b.target()), &certificationtest.Holder{Integration: start(t, other), Account: someone()}
+	two.Account.ID, two.Account.Integration = access.AccountID("another", two.Account.PersonID), "another"
 	e := readShop
 	e.Integration = "another"
-	one.grant(t, readShop)
-	two.grant(t, e)
-	one.revoke(t, readShop)
-	if !(&observer{b}).Can(t, two.account, readShop) {
+	one.Grant(t, readShop)
+	two.Grant(t, e)
+	one.Revoke(t, readShop)
+	if !(&observer{b}).Can(t, two.Account, readShop) {
 		t.Error("the end on one integration ended the access of the other")
 	}
 	page, err := one.Accounts(t.Context(), "")
-	if err != nil || slices.ContainsFunc(page.Principals, func(p access.Principal) bool { return p.Name == two.account.Name }) {
+	if err != nil || slices.ContainsFunc(page.Principals, func(p access.Principal) bool { return p.Name == two.Account.Name }) {
 		t.Errorf("one integration lists the other's account: %v", err)
 	}
-	two.revoke(t, e)
+	two.Revoke(t, e)
 }
 
 func tlsModes(t *testing.T, b *bed) {
@@ -536,9 +480,9 @@ func copyAll(to, from net.Conn) {
 func passwordsInLog(t *testing.T, b *bed) {
 	b.exec(t, "SET GLOBAL log_output = 'TABLE'", "SET GLOBAL general_log = ON")
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	c := l.credential(t)
-	l.revoke(t, readShop)
+	l.Grant(t, readShop)
+	c := l.Credential(t)
+	l.Revoke(t, readShop)
 	b.exec(t, "SET GLOBAL general_log = OFF")
 	if value[int64](t, b, "SELECT COUNT(*) FROM mysql.general_log WHERE argument LIKE '%ALTER USER%'") == 0 {
 		t.Error("the log has no statement at all")
@@ -561,7 +505,7 @@ func hostileNames(t *testing.T, b *bed) {
 		want := []access.Entitlement{entitlement("read_write", "table", "corpus", name)}
 		if !value[bool](t, b, "SELECT EXISTS (SELECT * FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'corpus' AND CAST(TABLE_NAME AS BINARY) = CAST(? AS BINARY))", name) {
 			// The server made something else of it.
-			if _, err := at(t, b.target()).tryGrant(t, want[0]); err == nil {
+			if _, err := at(t, b.target()).TryGrant(t, want[0]); err == nil {
 				t.Errorf("a table %q is granted that is not there", name)
 			}
 			continue
@@ -571,19 +515,19 @@ func hostileNames(t *testing.T, b *bed) {
 			want = append(want, entitlement("member", "role", name+"@%"))
 		}
 		l := at(t, b.target())
-		if _, err := l.tryGrant(t, want...); err != nil {
+		if _, err := l.TryGrant(t, want...); err != nil {
 			t.Errorf("%q: %v", name, err)
 			continue
 		}
 		tried++
-		if !o.Can(t, l.account, want[0]) {
+		if !o.Can(t, l.Account, want[0]) {
 			t.Errorf("table %q cannot be used", name)
 		}
-		if n := value[int](t, b, "SELECT COUNT(*) FROM mysql.role_edges WHERE TO_USER = ?", l.account.Name); n != len(want) {
+		if n := value[int](t, b, "SELECT COUNT(*) FROM mysql.role_edges WHERE TO_USER = ?", l.Account.Name); n != len(want) {
 			t.Errorf("%q: %d roles, want %d", name, n, len(want))
 		}
-		res, err := l.tryRevoke(t, nil, want...)
-		if err != nil || res.Entries[0].Outcome != access.Gone || o.Can(t, l.account, want[0]) {
+		res, err := l.TryRevoke(t, want...)
+		if err != nil || res.Entries[0].Outcome != access.Gone || o.Can(t, l.Account, want[0]) {
 			t.Errorf("revoking %q: %+v, %v", name, res, err)
 		}
 		if role {
@@ -598,11 +542,12 @@ func hostileNames(t *testing.T, b *bed) {
 
 func drift(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop, writeLake, analytics)
-	b.exec(t, "GRANT SELECT ON shop.* TO "+quote(l.account.Name), "CREATE ROLE readers", "GRANT SELECT ON shop.* TO readers", "GRANT readers TO "+quote(l.account.Name))
+	l.Grant(t, readShop, writeLake, analytics)
+	b.exec(t, "GRANT SELECT ON shop.* TO "+quote(l.Account.Name), "CREATE ROLE readers", "GRANT SELECT ON shop.* TO readers", "GRANT readers TO "+quote(l.Account.Name))
 	defer b.exec(t, "DROP ROLE readers")
 	// writeLake has no hold any more; analytics is the customer's.
-	res, err := l.tryRevoke(t, nil, readShop)
+	l.Holds = []access.Entitlement{readShop}
+	res, err := l.TryRevoke(t, readShop)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -623,7 +568,7 @@ func drift(t *testing.T, b *bed) {
 			break
 		}
 	}
-	i := slices.IndexFunc(all, func(p access.Principal) bool { return p.Name == l.account.Name })
+	i := slices.IndexFunc(all, func(p access.Principal) bool { return p.Name == l.Account.Name })
 	if i < 0 || all[i].Enabled || !says(all[i].Foreign, "SELECT on shop.*") || len(all[i].Entitlements) != 2 {
 		t.Errorf("the list says %+v", all[max(i, 0)])
 	}
@@ -649,19 +594,18 @@ func ownSecret(t *testing.T, b *bed) {
 	}
 	target.Secret = next
 	l := at(t, target)
-	l.grant(t, readShop)
-	l.revoke(t, readShop)
+	l.Grant(t, readShop)
+	l.Revoke(t, readShop)
 }
 
 func endWithCredential(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	_, s := b.open(t, l.credential(t), "shop")
-	if l.credential(t); !s.Alive() {
+	l.Grant(t, readShop)
+	_, s := b.open(t, l.Credential(t), "shop")
+	if l.Credential(t); !s.Alive() {
 		t.Error("a new credential ends the sessions of the old one")
 	}
-	l.sequence++
-	c, err := l.Integration.(integrations.CredentialSetter).SetCredential(t.Context(), integrations.CredentialRequest{Account: l.account, Sequence: l.sequence, EndSessions: true})
+	c, err := l.TryCredential(t, true)
 	if err != nil || s.Alive() || !b.CanLogin(t, c) {
 		t.Errorf("%v, the session goes on: %t", err, s.Alive())
 	}
@@ -691,9 +635,9 @@ func managedService(t *testing.T, b *bed) {
 		t.Errorf("check says %+v", item)
 	}
 	l := at(t, target)
-	l.grant(t, readShop)
-	_, s := b.open(t, l.credential(t), "shop")
-	if l.revoke(t, readShop); s.Alive() {
+	l.Grant(t, readShop)
+	_, s := b.open(t, l.Credential(t), "shop")
+	if l.Revoke(t, readShop); s.Alive() {
 		t.Error("the session goes on")
 	}
 }
@@ -709,9 +653,9 @@ func rightsByRole(t *testing.T, b *bed) {
 		}
 	}
 	l := at(t, target)
-	l.grant(t, readShop)
-	_, s := b.open(t, l.credential(t), "shop")
-	if l.revoke(t, readShop); s.Alive() {
+	l.Grant(t, readShop)
+	_, s := b.open(t, l.Credential(t), "shop")
+	if l.Revoke(t, readShop); s.Alive() {
 		t.Error("the session goes on")
 	}
 }

@@ -7,32 +7,18 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v4"
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/mysqldb"
-	"github.com/lapse-access/lapse/internal/spec"
 	"github.com/lapse-access/lapse/internal/sqlname"
 )
 
-// TestConfig reads settings as lapse.yaml has them.
-func TestConfig(t *testing.T) {
-	read := func(t *testing.T, text string) (config Config, faults error) {
-		t.Helper()
-		var node yaml.Node
-		if err := yaml.Unmarshal([]byte(text), &node); err != nil {
-			t.Fatal(err)
-		}
-		if err := spec.Decode(&node, "config", &config).Err(); err != nil {
-			faults = err
-		}
-		return config, faults
-	}
-	for _, test := range []struct {
-		name, yaml string
-		fault      string // what is named; "" for none
-	}{
+// TestSettings reads settings as lapse.yaml has them.
+func TestSettings(t *testing.T) {
+	certificationtest.Settings(t, Kind(), &Secret{}, &Config{Hostname: "db", Port: 3306, TLSMode: "required", AccountHostPattern: "%", ManagedService: "auto", TerminateSessions: "always",
+		StatementTimeout: access.Duration(30 * time.Second), MaxResources: 10000}, [][3]string{
 		{"only the host", "hostname: db", ""},
 		{"everything", `{hostname: db, port: 3307, tls_mode: verify-full, account_host_pattern: 10.%, require_tls_for_accounts: true, authentication_plugin: mysql_native_password,
 			managed_service: rds, terminate_sessions: last, session_hosts: ["r1:3307", r2], statement_timeout: 1m, include: ["database:shop*"], exclude: ["table:*/x"],
@@ -44,53 +30,10 @@ func TestConfig(t *testing.T) {
 		{"a key that is none", "{hostname: db, ssl_mode: required}", "ssl_mode"},
 		{"a service that is none", "{hostname: db, managed_service: cloud}", "managed_service"},
 		{"a plugin that is none", "{hostname: db, authentication_plugin: mysql_clear_password}", "authentication_plugin"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			config, faults := read(t, test.yaml)
-			switch {
-			case test.fault == "" && faults != nil:
-				t.Fatalf("faults: %v", faults)
-			case test.fault != "" && (faults == nil || !strings.Contains(faults.Error(), test.fault)):
-				t.Fatalf("faults: %v, want one that names %s", faults, test.fault)
-			case test.fault != "":
-				return
-			}
-			if _, err := New(integrations.Target{Name: "x", Config: &config, Secret: &Secret{}}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	got, faults := read(t, "hostname: db")
-	if faults != nil {
-		t.Fatal(faults)
-	}
-	want := Config{Hostname: "db", Port: 3306, TLSMode: "required", AccountHostPattern: "%", ManagedService: "auto", TerminateSessions: "always",
-		StatementTimeout: access.Duration(30 * time.Second), MaxResources: 10000}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("defaults (-want +got):\n%s", diff)
-	}
-}
-
-func TestNewRefuses(t *testing.T) {
-	good := Config{Hostname: "db", Port: 3306, TLSMode: "required", AccountHostPattern: "%"}
-	for name, change := range map[string]func(*Config){
-		"a tls_mode that is none":        func(c *Config) { c.TLSMode = "verify" },
-		"an authority that is none":      func(c *Config) { c.CACertificate = "hello" },
-		"a session host without a port":  func(c *Config) { c.SessionHosts = []string{"replica:"} },
-		"a host pattern with a NUL byte": func(c *Config) { c.AccountHostPattern = "a\x00" },
-	} {
-		config := good
-		change(&config)
-		if _, err := New(integrations.Target{Config: &config, Secret: &Secret{}}); access.KindOf(err) != access.Invalid {
-			t.Errorf("%s: %v, want invalid", name, err)
-		}
-	}
-	if _, err := New(integrations.Target{Config: good, Secret: &Secret{}}); access.KindOf(err) != access.Invalid {
-		t.Errorf("a configuration of another type: %v", err)
-	}
-	if _, err := New(integrations.Target{Config: &good}); access.KindOf(err) != access.Invalid {
-		t.Errorf("no secret: %v", err)
-	}
+		{"an authority that is none", "{hostname: db, ca_certificate: hello}", "ca_certificate"},
+		{"a session host without a port", `{hostname: db, session_hosts: ["replica:"]}`, "session_hosts"},
+		{"a host pattern with a NUL byte", `{hostname: db, account_host_pattern: "a\0"}`, "account_host_pattern"},
+	})
 }
 
 // TestMariaDB is refused: its roles are others.
@@ -142,6 +85,9 @@ func TestCommand(t *testing.T) {
 		if got := made.(*integration).credential("lapse_ana", "secret").Command; got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
+	}
+	if _, err := New(integrations.Target{Config: &Config{Hostname: "db", Port: 3306, TLSMode: "maybe", AccountHostPattern: "%"}, Secret: &Secret{}}); access.KindOf(err) != access.Invalid {
+		t.Errorf("a mode that is none: %v, want invalid", err)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/postgresql"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 )
 
 // TestServer is what only PostgreSQL has, beside the suite.
@@ -63,76 +63,15 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// lapse is an account at work.
-type lapse struct {
-	integrations.Integration
-	account  access.Account
-	sequence int64
-}
-
 func start(t *testing.T, target integrations.Target) integrations.Integration {
 	t.Helper()
-	i, err := postgresql.New(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return i
+	return certificationtest.Start(t, postgresql.Kind(), target)
 }
 
 // at makes an account of somebody new on an integration.
-func at(t *testing.T, target integrations.Target) *lapse {
+func at(t *testing.T, target integrations.Target) *certificationtest.Holder {
 	t.Helper()
-	return &lapse{Integration: start(t, target), account: someone()}
-}
-
-func (l *lapse) grant(t *testing.T, want ...access.Entitlement) integrations.GrantResult {
-	t.Helper()
-	res, err := l.tryGrant(t, want...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res
-}
-
-func (l *lapse) tryGrant(t *testing.T, want ...access.Entitlement) (integrations.GrantResult, error) {
-	l.sequence++
-	res, err := l.Grant(t.Context(), integrations.GrantRequest{Account: l.account, Want: want, End: time.Now().Add(time.Hour), Sequence: l.sequence})
-	l.account.Name = res.AccountName
-	return res, err
-}
-
-func (l *lapse) tryRevoke(t *testing.T, end ...access.Entitlement) (integrations.RevokeResult, error) {
-	l.sequence++
-	return l.Revoke(t.Context(), integrations.RevokeRequest{Account: l.account, End: end, Sequence: l.sequence})
-}
-
-func (l *lapse) revoke(t *testing.T, end ...access.Entitlement) access.Entry {
-	t.Helper()
-	res, err := l.tryRevoke(t, end...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.Entries[0]
-}
-
-func (l *lapse) credential(t *testing.T) integrations.Credential {
-	t.Helper()
-	l.sequence++
-	c, err := l.Integration.(integrations.CredentialSetter).SetCredential(t.Context(), integrations.CredentialRequest{Account: l.account, Sequence: l.sequence})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func (l *lapse) delete(t *testing.T) integrations.DeleteResult {
-	t.Helper()
-	l.sequence++
-	res, err := l.DeleteAccount(t.Context(), integrations.DeleteRequest{Account: l.account, Sequence: l.sequence})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res
+	return certificationtest.At(t, postgresql.Kind(), target)
 }
 
 func says(facts []string, part string) bool {
@@ -146,10 +85,10 @@ var (
 
 func besideOurs(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, analytics)
-	b.exec(t, "postgres", "GRANT analytics TO "+quote(l.account.Name))
-	entry := l.revoke(t, analytics)
-	left := value[int64](t, b, "postgres", "SELECT count(*) FROM pg_auth_members WHERE member = $1::regrole AND roleid = 'analytics'::regrole", l.account.Name)
+	l.Grant(t, analytics)
+	b.exec(t, "postgres", "GRANT analytics TO "+quote(l.Account.Name))
+	entry := l.Revoke(t, analytics)
+	left := value[int64](t, b, "postgres", "SELECT count(*) FROM pg_auth_members WHERE member = $1::regrole AND roleid = 'analytics'::regrole", l.Account.Name)
 	if b.Bin.Major < 16 {
 		// One row for all grantors: PostgreSQL forgot who gave it a second time.
 		if entry.Outcome != access.Gone || left != 0 {
@@ -164,28 +103,29 @@ func besideOurs(t *testing.T, b *bed) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(page.Principals, func(p access.Principal) bool { return p.Name == l.account.Name })
+	i := slices.IndexFunc(page.Principals, func(p access.Principal) bool { return p.Name == l.Account.Name })
 	if i < 0 || !says(page.Principals[i].Foreign, "member of analytics, granted by postgres") || len(page.Principals[i].Entitlements) != 0 {
 		t.Errorf("the list says %+v", page.Principals)
 	}
 	// Deleting takes a membership with it, whoever gave it.
 	other := at(t, b.target())
-	other.grant(t, readShop)
-	b.exec(t, "postgres", "GRANT analytics TO "+quote(other.account.Name))
-	if res := other.delete(t); res.Outcome != access.Gone {
+	other.Grant(t, readShop)
+	b.exec(t, "postgres", "GRANT analytics TO "+quote(other.Account.Name))
+	if res := other.Delete(t); res.Outcome != access.Gone {
 		t.Errorf("deleting an account to which a superuser gave a role: %+v", res)
 	}
-	b.exec(t, "postgres", "REVOKE analytics FROM "+quote(l.account.Name))
+	b.exec(t, "postgres", "REVOKE analytics FROM "+quote(l.Account.Name))
 	// A foreign grant of one of Lapse's own roles must not stay. Of a
 	// superuser's grant the connector may not decide; it says so.
-	l.grant(t, readShop)
-	b.exec(t, "postgres", "GRANT "+quote(roleOf(t, b, l.account.Name))+" TO "+quote(l.account.Name))
-	_, err = l.tryRevoke(t, readShop)
+	l.Grant(t, readShop)
+	b.exec(t, "postgres", "GRANT "+quote(roleOf(t, b, l.Account.Name))+" TO "+quote(l.Account.Name))
+	_, err = l.TryRevoke(t, readShop)
 	if access.KindOf(err) != access.Privilege || !strings.Contains(err.Error(), "granted by postgres") {
 		t.Errorf("revoking what a superuser gave too: %v, want privilege and the grantor's name", err)
 	}
-	superuser := &lapse{start(t, b.target(asSuperuser(b))), l.account, l.sequence}
-	if entry := superuser.revoke(t, readShop); entry.Outcome != access.Gone {
+	superuser := *l
+	superuser.Integration = start(t, b.target(asSuperuser(b)))
+	if entry := superuser.Revoke(t, readShop); entry.Outcome != access.Gone {
 		t.Errorf("revoking it as a superuser: %+v", entry)
 	}
 }
@@ -204,9 +144,9 @@ func asSuperuser(b *bed) func(*postgresql.Config, *postgresql.Secret) {
 
 func otherWays(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	b.exec(t, "shop", "GRANT SELECT ON public.items TO PUBLIC", "CREATE ROLE readers", "GRANT SELECT ON public.orders TO readers", "GRANT readers TO "+quote(l.account.Name))
-	entry := l.revoke(t, readShop)
+	l.Grant(t, readShop)
+	b.exec(t, "shop", "GRANT SELECT ON public.items TO PUBLIC", "CREATE ROLE readers", "GRANT SELECT ON public.orders TO readers", "GRANT readers TO "+quote(l.Account.Name))
+	entry := l.Revoke(t, readShop)
 	if entry.Outcome != access.Gone || !says(entry.Facts, "through PUBLIC") || !says(entry.Facts, "through readers") {
 		t.Errorf("%+v, want gone, and PUBLIC and readers named", entry)
 	}
@@ -216,13 +156,13 @@ func otherWays(t *testing.T, b *bed) {
 func laterTables(t *testing.T, b *bed) {
 	o := &observer{b}
 	l := at(t, b.target())
-	l.grant(t, readShop)
+	l.Grant(t, readShop)
 	b.exec(t, "shop", "SET ROLE app_owner", "CREATE TABLE public.later ()", "RESET ROLE")
-	if !o.Can(t, l.account, readShop) {
+	if !o.Can(t, l.Account, readShop) {
 		t.Error("a later table of the owner cannot be read")
 	}
 	b.exec(t, "shop", "CREATE ROLE late_owner", "GRANT CREATE ON SCHEMA public TO late_owner", "SET ROLE late_owner", "CREATE TABLE public.foreign_later ()", "RESET ROLE")
-	if o.Can(t, l.account, readShop) {
+	if o.Can(t, l.Account, readShop) {
 		t.Fatal("a table of a new owner can be read already")
 	}
 	maintain := func() ([]string, error) {
@@ -235,24 +175,24 @@ func laterTables(t *testing.T, b *bed) {
 	if _, err := maintain(); err != nil {
 		t.Error(err)
 	}
-	if !o.Can(t, l.account, readShop) {
+	if !o.Can(t, l.Account, readShop) {
 		t.Error("after maintenance a table of a new owner cannot be read")
 	}
 	b.exec(t, "shop", "SET ROLE late_owner", "CREATE TABLE public.foreign_latest ()", "RESET ROLE")
-	if !o.Can(t, l.account, readShop) {
+	if !o.Can(t, l.Account, readShop) {
 		t.Error("after maintenance a later table of a new owner cannot be read")
 	}
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 	b.exec(t, "shop", "DROP OWNED BY late_owner", "DROP TABLE public.later", "DROP ROLE late_owner")
 }
 
 func idleRoles(t *testing.T, b *bed) {
 	used, idle := at(t, b.target()), at(t, b.target())
 	inCRM, inLake := entitlement("admin", "schema", "shop", "crm"), entitlement("read_only", "database", "lake")
-	used.grant(t, inCRM)
-	idle.grant(t, inLake)
-	keep, drop := roleOf(t, b, used.account.Name), roleOf(t, b, idle.account.Name)
-	idle.revoke(t, inLake)
+	used.Grant(t, inCRM)
+	idle.Grant(t, inLake)
+	keep, drop := roleOf(t, b, used.Account.Name), roleOf(t, b, idle.Account.Name)
+	idle.Revoke(t, inLake)
 	maintain := func() {
 		t.Helper()
 		if _, err := used.Integration.(integrations.Maintainer).Maintain(t.Context()); err != nil {
@@ -270,10 +210,10 @@ func idleRoles(t *testing.T, b *bed) {
 	if maintain(); o.Exists(t, drop) || !o.Exists(t, keep) {
 		t.Errorf("the idle role is there: %t, the used one: %t", o.Exists(t, drop), o.Exists(t, keep))
 	}
-	if !o.Can(t, used.account, inCRM) {
+	if !o.Can(t, used.Account, inCRM) {
 		t.Error("maintenance took access away")
 	}
-	used.revoke(t, inCRM)
+	used.Revoke(t, inCRM)
 }
 
 func missingRight(t *testing.T, b *bed) {
@@ -284,8 +224,8 @@ func missingRight(t *testing.T, b *bed) {
 	read := readShop
 	read.Integration = "weak"
 	l := at(t, target)
-	l.account.ID, l.account.Integration = access.AccountID("weak", l.account.PersonID), "weak"
-	_, err := l.tryGrant(t, read)
+	l.Account.ID, l.Account.Integration = access.AccountID("weak", l.Account.PersonID), "weak"
+	_, err := l.TryGrant(t, read)
 	if access.KindOf(err) != access.Privilege || !strings.Contains(err.Error(), `GRANT "app_owner" TO "weak"`) {
 		t.Errorf("granting: %v, want the missing right and the statement that gives it", err)
 	}
@@ -299,7 +239,7 @@ func missingRight(t *testing.T, b *bed) {
 	if b.Bin.Major >= 16 {
 		role := analytics
 		role.Integration = "weak"
-		_, err := l.tryGrant(t, role)
+		_, err := l.TryGrant(t, role)
 		if access.KindOf(err) != access.Privilege || !strings.Contains(err.Error(), `GRANT "analytics" TO "weak" WITH ADMIN OPTION`) {
 			t.Errorf("granting a role: %v, want the missing right and the statement that gives it", err)
 		}
@@ -315,24 +255,24 @@ func extensionMembers(t *testing.T, b *bed) {
 	defer b.exec(t, "shop", "DROP EXTENSION pg_stat_statements")
 	l := at(t, b.target())
 	write := entitlement("read_write", "schema", "shop", "public")
-	l.grant(t, write)
-	if !(&observer{b}).Can(t, l.account, write) {
+	l.Grant(t, write)
+	if !(&observer{b}).Can(t, l.Account, write) {
 		t.Error("the tables beside the extension's cannot be written")
 	}
-	l.revoke(t, write)
+	l.Revoke(t, write)
 }
 
 func givenInThreeDatabases(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	name := quote(l.account.Name)
-	oid := value[uint32](t, b, "postgres", "SELECT oid FROM pg_roles WHERE rolname = $1", l.account.Name)
+	l.Grant(t, readShop)
+	name := quote(l.Account.Name)
+	oid := value[uint32](t, b, "postgres", "SELECT oid FROM pg_roles WHERE rolname = $1", l.Account.Name)
 	b.exec(t, "shop", "GRANT SELECT ON public.orders TO "+name, "GRANT CREATE ON DATABASE shop TO "+name,
 		"ALTER DEFAULT PRIVILEGES FOR ROLE app_owner GRANT SELECT ON TABLES TO "+name)
 	b.exec(t, "lake", "GRANT INSERT ON raw.events TO "+name)
 	b.exec(t, "hr", "GRANT USAGE ON SCHEMA reports TO "+name)
-	l.revoke(t, readShop)
-	if res := l.delete(t); res.Outcome != access.Gone {
+	l.Revoke(t, readShop)
+	if res := l.Delete(t); res.Outcome != access.Gone {
 		t.Errorf("%+v, want gone", res)
 	}
 	if n := value[int64](t, b, "postgres", "SELECT count(*) FROM pg_shdepend WHERE refobjid = $1", oid); n != 0 {
@@ -342,21 +282,21 @@ func givenInThreeDatabases(t *testing.T, b *bed) {
 
 func givenByOthers(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	b.exec(t, "lake", "CREATE TABLE raw.hidden ()", "GRANT SELECT ON raw.hidden TO "+quote(l.account.Name))
-	if _, err := at(t, b.target()).tryGrant(t, entitlement("read_only", "schema", "lake", "raw")); access.KindOf(err) != access.Privilege || strings.Contains(err.Error(), `GRANT "postgres"`) {
+	l.Grant(t, readShop)
+	b.exec(t, "lake", "CREATE TABLE raw.hidden ()", "GRANT SELECT ON raw.hidden TO "+quote(l.Account.Name))
+	if _, err := at(t, b.target()).TryGrant(t, entitlement("read_only", "schema", "lake", "raw")); access.KindOf(err) != access.Privilege || strings.Contains(err.Error(), `GRANT "postgres"`) {
 		t.Errorf("granting what a superuser owns: %v, want another way than membership in the superuser", err)
 	}
-	l.revoke(t, readShop)
-	res := l.delete(t)
+	l.Revoke(t, readShop)
+	res := l.Delete(t)
 	if res.Outcome != access.KeptDisabled || !says(res.Owns, "foreign_grants: 1 entries in pg_class of database lake") {
 		t.Errorf("%+v, want kept_disabled and the grant named", res)
 	}
-	if again := l.delete(t); again.Outcome != access.KeptDisabled {
+	if again := l.Delete(t); again.Outcome != access.KeptDisabled {
 		t.Errorf("again: %+v, want kept_disabled", again)
 	}
 	b.exec(t, "lake", "DROP TABLE raw.hidden")
-	if again := l.delete(t); again.Outcome != access.WasGone {
+	if again := l.Delete(t); again.Outcome != access.WasGone {
 		t.Errorf("once nothing depends on it: %+v, want was_gone", again)
 	}
 }
@@ -366,13 +306,13 @@ func passwordsInLog(t *testing.T, b *bed) {
 	defer b.exec(t, "postgres", "ALTER SYSTEM RESET log_statement", "SELECT pg_reload_conf()")
 	o := &observer{b}
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	first := l.credential(t)
-	second := l.credential(t)
+	l.Grant(t, readShop)
+	first := l.Credential(t)
+	second := l.Credential(t)
 	if o.CanLogin(t, first) || !o.CanLogin(t, second) {
 		t.Errorf("the old password works: %t, the new one: %t", o.CanLogin(t, first), o.CanLogin(t, second))
 	}
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 	log, err := os.ReadFile(filepath.Join(filepath.Dir(b.CAFile), "postgresql.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -395,22 +335,22 @@ func everythingGone(t *testing.T, b *bed) {
 	inRole := entitlement("member", "role", "doomed_role")
 
 	l := at(t, b.target())
-	l.grant(t, all, inRole)
+	l.Grant(t, all, inRole)
 	b.exec(t, "postgres", "DROP DATABASE doomed WITH (FORCE)", "DROP ROLE doomed_role")
-	entries, err := l.Verify(t.Context(), l.account, []access.Entitlement{all})
+	entries, err := l.Verify(t.Context(), l.Account, []access.Entitlement{all})
 	if err != nil || entries[0].Outcome == access.Granted {
 		t.Errorf("verifying what is on a database that is gone: %+v, %v", entries, err)
 	}
-	if entry := l.revoke(t, all, inRole); entry.Outcome != access.Gone {
+	if entry := l.Revoke(t, all, inRole); entry.Outcome != access.Gone {
 		t.Errorf("the database is gone: %+v", entry)
 	}
 	role := "lapse_e_%"
 	b.exec(t, "postgres", "DROP ROLE "+value[string](t, b, "postgres", `SELECT rolname::text FROM pg_roles WHERE rolname LIKE $1 AND shobj_description(oid, 'pg_authid') LIKE '%database:doomed%'`, role))
-	if entry := l.revoke(t, all, inRole); entry.Outcome != access.WasGone {
+	if entry := l.Revoke(t, all, inRole); entry.Outcome != access.WasGone {
 		t.Errorf("the roles are gone: %+v", entry)
 	}
-	b.exec(t, "postgres", "DROP ROLE "+quote(l.account.Name))
-	if entry := l.revoke(t, all, inRole); entry.Outcome != access.WasGone {
+	b.exec(t, "postgres", "DROP ROLE "+quote(l.Account.Name))
+	if entry := l.Revoke(t, all, inRole); entry.Outcome != access.WasGone {
 		t.Errorf("the account is gone: %+v", entry)
 	}
 }
@@ -418,23 +358,23 @@ func everythingGone(t *testing.T, b *bed) {
 func cannotEndSessions(t *testing.T, b *bed) {
 	o := &observer{b}
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	conn, err := o.login(l.credential(t), "shop")
+	l.Grant(t, readShop)
+	conn, err := o.login(l.Credential(t), "shop")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.PgConn().Conn().Close()
 	b.exec(t, "postgres", "REVOKE pg_signal_backend FROM lapse")
-	_, err = l.tryRevoke(t, readShop)
+	_, err = l.TryRevoke(t, readShop)
 	b.exec(t, "postgres", "GRANT pg_signal_backend TO lapse")
 	pid := strconv.Itoa(int(conn.PgConn().PID()))
 	if access.KindOf(err) != access.Privilege || !strings.Contains(err.Error(), pid) || !strings.Contains(err.Error(), `GRANT pg_signal_backend TO "lapse"`) {
 		t.Errorf("%v, want the session %s named and the statement that mends it", err, pid)
 	}
-	if o.Can(t, l.account, readShop) {
+	if o.Can(t, l.Account, readShop) {
 		t.Error("the membership was not taken back")
 	}
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 	if (session{o, t, conn.PgConn().PID()}).Alive() {
 		t.Error("the session outlives the revoke")
 	}
@@ -483,16 +423,17 @@ func checkConnectors(t *testing.T, b *bed) {
 	if b.Bin.Major >= 16 {
 		// The connector got another login; what the old one made is not its own.
 		l := at(t, b.target())
-		l.grant(t, readShop)
+		l.Grant(t, readShop)
 		if _, items := report(as("maker")); items["roles of Lapse"].OK || !strings.Contains(items["roles of Lapse"].Remedy, `TO "maker" WITH ADMIN OPTION`) {
 			t.Errorf("another login of the connector: %+v", items["roles of Lapse"])
 		}
-		changed := &lapse{start(t, b.target(as("maker"))), l.account, l.sequence}
-		if _, err := changed.tryRevoke(t, readShop); access.KindOf(err) != access.Privilege || !strings.Contains(err.Error(), `TO "maker" WITH ADMIN OPTION`) {
+		changed := *l
+		changed.Integration = start(t, b.target(as("maker")))
+		if _, err := changed.TryRevoke(t, readShop); access.KindOf(err) != access.Privilege || !strings.Contains(err.Error(), `TO "maker" WITH ADMIN OPTION`) {
 			t.Errorf("revoking with another login of the connector: %v", err)
 		}
-		l.sequence = changed.sequence
-		l.revoke(t, readShop)
+		l.Sequence = changed.Sequence
+		l.Revoke(t, readShop)
 	}
 	for name, test := range map[string]struct {
 		item, remedy string
@@ -515,38 +456,19 @@ func dangerousRoles(t *testing.T, b *bed) {
 	defer b.exec(t, "postgres", "DROP ROLE ops", "DROP ROLE makers", "DROP ROLE human")
 	for _, name := range []string{"ops", "makers", "human", "postgres", "pg_read_server_files", "pg_database_owner"} {
 		l := at(t, b.target(asSuperuser(b)))
-		if _, err := l.tryGrant(t, entitlement("member", "role", name)); access.KindOf(err) != access.Invalid {
+		if _, err := l.TryGrant(t, entitlement("member", "role", name)); access.KindOf(err) != access.Invalid {
 			t.Errorf("granting %s: %v, want invalid", name, err)
 		}
 	}
 	allowed := at(t, b.target(asSuperuser(b), func(c *postgresql.Config, _ *postgresql.Secret) { c.AllowRoles = []string{"ops"} }))
-	allowed.grant(t, entitlement("member", "role", "ops"))
-	allowed.revoke(t, entitlement("member", "role", "ops"))
+	allowed.Grant(t, entitlement("member", "role", "ops"))
+	allowed.Revoke(t, entitlement("member", "role", "ops"))
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	if _, err := l.tryGrant(t, entitlement("member", "role", roleOf(t, b, l.account.Name))); access.KindOf(err) != access.Invalid {
+	l.Grant(t, readShop)
+	if _, err := l.TryGrant(t, entitlement("member", "role", roleOf(t, b, l.Account.Name))); access.KindOf(err) != access.Invalid {
 		t.Errorf("granting Lapse's own role by its name: %v, want invalid", err)
 	}
-	l.revoke(t, readShop)
-}
-
-// catalog reads all pages.
-func catalog(t *testing.T, i integrations.Integration) (found map[string]access.Found, warnings []string) {
-	t.Helper()
-	found = map[string]access.Found{}
-	for cursor := ""; ; {
-		page, err := i.Discover(t.Context(), cursor)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range page.Resources {
-			found[f.Resource.String()] = f
-		}
-		warnings = append(warnings, page.Warnings...)
-		if cursor = page.Next; cursor == "" {
-			return found, warnings
-		}
-	}
+	l.Revoke(t, readShop)
 }
 
 func discovery(t *testing.T, b *bed) {
@@ -556,7 +478,7 @@ func discovery(t *testing.T, b *bed) {
 	defer b.exec(t, "postgres", "DROP DATABASE closed")
 	defer b.exec(t, "lake", "DROP TABLE raw.hidden", "DROP TABLE raw.shown", "DROP SCHEMA walled CASCADE")
 
-	found, warnings := catalog(t, start(t, b.target()))
+	found, warnings := certificationtest.Catalog(t, start(t, b.target()))
 	for resource, want := range map[string][]string{
 		"schema:shop/public":             {"read_only", "read_write", "admin"},
 		"table:lake/raw/events":          {"read_only", "read_write", "admin"},
@@ -593,18 +515,18 @@ func discovery(t *testing.T, b *bed) {
 		}
 	}
 
-	limited, warnings := catalog(t, start(t, b.target(func(c *postgresql.Config, _ *postgresql.Secret) { c.MaxResources = 3 })))
+	limited, warnings := certificationtest.Catalog(t, start(t, b.target(func(c *postgresql.Config, _ *postgresql.Secret) { c.MaxResources = 3 })))
 	if len(limited) != 3 || !says(warnings, "max_resources") {
 		t.Errorf("%d resources, warnings %v", len(limited), warnings)
 	}
 	narrow := b.target(func(c *postgresql.Config, _ *postgresql.Secret) {
 		c.Include, c.Exclude = []string{"table:shop/*/*"}, []string{"table:*/*/items"}
 	})
-	found, _ = catalog(t, start(t, narrow))
+	found, _ = certificationtest.Catalog(t, start(t, narrow))
 	if _, orders := found["table:shop/public/orders"]; !orders || len(found) != 2 {
 		t.Errorf("with include and exclude: %v", found)
 	}
-	if _, err := at(t, narrow).tryGrant(t, entitlement("read_only", "table", "shop", "public", "items")); access.KindOf(err) != access.Invalid {
+	if _, err := at(t, narrow).TryGrant(t, entitlement("read_only", "table", "shop", "public", "items")); access.KindOf(err) != access.Invalid {
 		t.Errorf("granting what is excluded: %v, want invalid", err)
 	}
 	if _, err := start(t, b.target()).Discover(t.Context(), "nonsense"); access.KindOf(err) != access.Invalid {
@@ -616,31 +538,31 @@ func twoIntegrations(t *testing.T, b *bed) {
 	one := at(t, b.target())
 	second := b.target()
 	second.ID = "pg-second"
-	other := &lapse{Integration: start(t, second), account: one.account}
-	other.account.ID, other.account.Integration = access.AccountID("pg-second", one.account.PersonID), "pg-second"
+	other := &certificationtest.Holder{Integration: start(t, second), Account: one.Account}
+	other.Account.ID, other.Account.Integration = access.AccountID("pg-second", one.Account.PersonID), "pg-second"
 	read := readShop
 	read.Integration = "pg-second"
 
-	one.grant(t, readShop)
-	other.grant(t, read)
-	if one.account.Name == other.account.Name {
-		t.Fatalf("both integrations use %s", one.account.Name)
+	one.Grant(t, readShop)
+	other.Grant(t, read)
+	if one.Account.Name == other.Account.Name {
+		t.Fatalf("both integrations use %s", one.Account.Name)
 	}
-	other.revoke(t, read)
-	if !(&observer{b}).Can(t, one.account, readShop) {
+	other.Revoke(t, read)
+	if !(&observer{b}).Can(t, one.Account, readShop) {
 		t.Error("a revoke on one integration took away what the other gave")
 	}
 	page, err := other.Accounts(t.Context(), "")
-	if err != nil || len(page.Principals) != 1 || page.Principals[0].Name != other.account.Name {
+	if err != nil || len(page.Principals) != 1 || page.Principals[0].Name != other.Account.Name {
 		t.Errorf("the second integration lists %+v, %v", page.Principals, err)
 	}
-	if _, err := other.Verify(t.Context(), one.account, []access.Entitlement{read}); access.KindOf(err) != access.Invalid {
+	if _, err := other.Verify(t.Context(), one.Account, []access.Entitlement{read}); access.KindOf(err) != access.Invalid {
 		t.Errorf("asking one integration about an account of the other: %v, want invalid", err)
 	}
-	if _, err := other.Verify(t.Context(), other.account, []access.Entitlement{readShop}); access.KindOf(err) != access.Invalid {
+	if _, err := other.Verify(t.Context(), other.Account, []access.Entitlement{readShop}); access.KindOf(err) != access.Invalid {
 		t.Errorf("asking one integration about an entitlement of the other: %v, want invalid", err)
 	}
-	one.revoke(t, readShop)
+	one.Revoke(t, readShop)
 }
 
 func deadline(t *testing.T, b *bed) {
@@ -649,7 +571,7 @@ func deadline(t *testing.T, b *bed) {
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	_, err := l.Grant(ctx, integrations.GrantRequest{Account: l.account, Want: []access.Entitlement{readShop}, Sequence: 1})
+	_, err := l.Integration.Grant(ctx, integrations.GrantRequest{Account: l.Account, Want: []access.Entitlement{readShop}, Sequence: 1})
 	if k := access.KindOf(err); k != access.Retry && k != access.Conflict {
 		t.Errorf("%v, want retry or conflict", err)
 	}
@@ -658,7 +580,7 @@ func deadline(t *testing.T, b *bed) {
 	}
 	b.exec(t, "postgres", "SELECT pg_advisory_unlock(1818325107, 1)")
 	time.Sleep(200 * time.Millisecond)
-	if page, _ := l.Accounts(t.Context(), ""); slices.ContainsFunc(page.Principals, func(p access.Principal) bool { return p.AccountID == l.account.ID }) {
+	if page, _ := l.Accounts(t.Context(), ""); slices.ContainsFunc(page.Principals, func(p access.Principal) bool { return p.AccountID == l.Account.ID }) {
 		t.Error("the grant went on after its deadline")
 	}
 	for left := time.Now().Add(2 * time.Second); value[bool](t, b, "postgres", "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'lapse')"); {
@@ -687,8 +609,8 @@ func contention(t *testing.T, b *bed) {
 		e := entitlement(permission, "schema", "shop", "public")
 		(&observer{b}).Forget(t, e)
 		l := at(t, b.target())
-		l.grant(t, e)
-		l.revoke(t, e)
+		l.Grant(t, e)
+		l.Revoke(t, e)
 	}
 	close(stop)
 	<-done
@@ -781,15 +703,15 @@ func quoting(t *testing.T, b *bed) {
 func psqlCommand(t *testing.T, b *bed) {
 	for _, e := range []access.Entitlement{readShop, entitlement("read_only", "schema", hostile, hostile)} {
 		l := at(t, b.target())
-		l.grant(t, e)
-		c := l.credential(t)
+		l.Grant(t, e)
+		c := l.Credential(t)
 		shell := exec.Command("sh", "-c", c.Command+" -XAtc 'SELECT current_user'")
 		shell.Env = []string{"PATH=" + b.Bin.Dir + ":/usr/bin:/bin", "PGPASSWORD=" + c.Password.Reveal()}
 		out, err := shell.CombinedOutput()
 		if err != nil || strings.TrimSpace(string(out)) != c.Username {
 			t.Errorf("%s: %v\n%s", c.Command, err, out)
 		}
-		l.revoke(t, e)
+		l.Revoke(t, e)
 	}
 }
 
@@ -806,32 +728,32 @@ func manyTables(t *testing.T, b *bed) {
 	l := at(t, b.target())
 	e := entitlement("read_write", "schema", "big", "many")
 	begun := time.Now()
-	res := l.grant(t, e)
+	res := l.Grant(t, e)
 	t.Logf("granting on %d tables took %s", n, time.Since(begun))
 	if !says(res.Entries[0].Facts, strconv.Itoa(n)+" of "+strconv.Itoa(n)) {
 		t.Errorf("facts: %v", res.Entries[0].Facts)
 	}
 	begun = time.Now()
-	found, _ := catalog(t, l.Integration)
+	found, _ := certificationtest.Catalog(t, l.Integration)
 	t.Logf("discovering %d resources took %s", len(found), time.Since(begun))
 	if len(found) < n {
 		t.Errorf("%d resources", len(found))
 	}
-	l.revoke(t, e)
+	l.Revoke(t, e)
 }
 
 // punctuation gives the connector a password of all that ASCII has beside
 // letters and digits, and then another one, by itself.
 func punctuation(t *testing.T, b *bed) {
 	const every = integrations.Secret("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ ")
-	with := func(password integrations.Secret) *lapse {
+	with := func(password integrations.Secret) *certificationtest.Holder {
 		return at(t, b.target(func(_ *postgresql.Config, s *postgresql.Secret) { s.Password = password }))
 	}
 	defer b.exec(t, "postgres", "ALTER ROLE lapse PASSWORD '"+connectorPass+"'")
 	b.exec(t, "postgres", "ALTER ROLE lapse PASSWORD '"+strings.ReplaceAll(every.Reveal(), "'", "''")+"'")
 	l := with(every)
-	l.grant(t, readShop)
-	l.revoke(t, readShop)
+	l.Grant(t, readShop)
+	l.Revoke(t, readShop)
 	next, err := l.Integration.(integrations.SecretRotator).NextSecret()
 	if err != nil {
 		t.Fatal(err)
@@ -839,12 +761,12 @@ func punctuation(t *testing.T, b *bed) {
 	if err := l.Integration.(integrations.SecretRotator).RotateSecret(t.Context(), next); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := with(every).tryGrant(t, readShop); access.KindOf(err) != access.Auth {
+	if _, err := with(every).TryGrant(t, readShop); access.KindOf(err) != access.Auth {
 		t.Errorf("with the password of before: %v", err)
 	}
 	l = with(next.(*postgresql.Secret).Password)
-	l.grant(t, readShop)
-	l.revoke(t, readShop)
+	l.Grant(t, readShop)
+	l.Revoke(t, readShop)
 }
 
 // crowd has 16 people come and go on one schema by three processes.
@@ -853,42 +775,18 @@ func crowd(t *testing.T, b *bed) {
 	if b.Bin.Major < slices.Max(versions) || testing.Short() {
 		rounds = 5
 	}
-	levels := []access.Entitlement{readShop, entitlement("read_write", "schema", "shop", "public"), entitlement("admin", "schema", "shop", "public")}
-	processes := []integrations.Integration{start(t, b.target()), start(t, b.target()), start(t, b.target())}
-	var wg sync.WaitGroup
-	everybody := make([]*lapse, 16)
-	for n := range everybody {
-		l := &lapse{Integration: processes[n%3], account: someone()}
-		everybody[n] = l
-		wg.Go(func() {
-			for round := range rounds {
-				e := levels[(n+round)%3]
-				if _, err := l.tryGrant(t, e); err != nil {
-					t.Errorf("granting %s to %s: %v", e, l.account.ID, err)
-					return
-				}
-				if round == rounds-1 && n%2 == 0 {
-					return // keeps it
-				}
-				if _, err := l.tryRevoke(t, e); err != nil {
-					t.Errorf("revoking %s from %s: %v", e, l.account.ID, err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
 	o := &observer{b}
-	for n, l := range everybody {
-		last := levels[(n+rounds-1)%3]
-		roles := value[int64](t, b, "postgres", "SELECT count(*) FROM pg_auth_members WHERE member = $1::regrole", l.account.Name)
-		switch {
-		case n%2 == 1 && roles != 0:
-			t.Errorf("%s is in %d roles, want none", l.account.Name, roles)
-		case n%2 == 0 && (roles != 1 || !o.Can(t, l.account, last)):
-			t.Errorf("%s is in %d roles, want that of %s", l.account.Name, roles, last)
-		case n%2 == 0:
-			l.revoke(t, last)
+	for _, l := range certificationtest.Crowd(t, postgresql.Kind(), b.target(), rounds,
+		readShop, entitlement("read_write", "schema", "shop", "public"), entitlement("admin", "schema", "shop", "public")) {
+		roles := value[int64](t, b, "postgres", "SELECT count(*) FROM pg_auth_members WHERE member = $1::regrole", l.Account.Name)
+		if int(roles) != len(l.Holds) {
+			t.Errorf("%s is in %d roles, want those of %v", l.Account.Name, roles, l.Holds)
+		}
+		for _, last := range l.Holds {
+			if !o.Can(t, l.Account, last) {
+				t.Errorf("%s cannot use %s", l.Account.Name, last)
+			}
+			l.Revoke(t, last)
 		}
 	}
 }

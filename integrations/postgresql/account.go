@@ -302,6 +302,9 @@ func (s *session) accounts(ctx context.Context, cursor string) (page access.Prin
 		if r.mark.Kind == kindAccount || r.mark.Kind == kindTombstone {
 			page.Principals = append(page.Principals, s.principal(r, held, needed))
 		}
+		if r.mark.Kind == kindEntitlement && r.mark.Entitlement != nil && r.Members == 0 {
+			page.Unused = append(page.Unused, access.UnusedRole{Name: r.Name, Entitlement: *r.mark.Entitlement})
+		}
 	}
 	return page, nil
 }

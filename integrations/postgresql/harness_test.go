@@ -3,14 +3,11 @@ package postgresql_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +18,7 @@ import (
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/integrationtest"
 	"github.com/lapse-access/lapse/integrations/postgresql"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/describe"
 	"github.com/lapse-access/lapse/internal/localpg"
 	"github.com/lapse-access/lapse/internal/localpg/localpgtest"
@@ -48,15 +46,7 @@ type bed struct {
 // setUp makes the connector with the rights of a tier. It has nothing else.
 func (b *bed) setUp(t testing.TB, tier string, options describe.Options) {
 	t.Helper()
-	d, err := describe.New(postgresql.Kind(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(d.Setup, func(have integrations.Tier) bool { return have.Name == tier })
-	if i < 0 {
-		t.Fatalf("there is no tier %s", tier)
-	}
-	script := strings.Replace(d.Setup[i].Script, "'...'", "'"+connectorPass+"'", 1)
+	script := strings.Replace(certificationtest.Script(t, postgresql.Kind(), tier, options), "'...'", "'"+connectorPass+"'", 1)
 	if err := b.try(t, "postgres", script); err != nil {
 		t.Fatalf("%s\n%v", script, err)
 	}
@@ -180,14 +170,8 @@ func entitlement(permission, typ string, names ...string) access.Entitlement {
 	return access.Entitlement{Integration: integration, Resource: access.NewResource(typ, names...), Permission: permission}
 }
 
-var people atomic.Int64
-
 // someone is a person of whom the server knows nothing.
-func someone() access.Account {
-	n := people.Add(1)
-	id := fmt.Sprintf("p-%d", n)
-	return access.Account{ID: access.AccountID(integration, id), Integration: integration, PersonID: id, Email: fmt.Sprintf("person.%d@example.com", n)}
-}
+func someone() access.Account { return certificationtest.Someone(integration) }
 
 // harness is the bed as the suite takes it.
 func (b *bed) harness() *integrationtest.Harness {

@@ -107,6 +107,7 @@ func Kind() integrations.Kind {
 		Credentials:   true,
 		RotatesSecret: true,
 		Setup:         integrations.Setup{Language: "sql", Options: func() any { return new(setup) }, Tiers: tiers},
+		LastResort:    lastResort(),
 		Certification: certification,
 		New:           New,
 		Witness:       newWitness,
@@ -171,11 +172,7 @@ func (i *integration) Discover(ctx context.Context, from string) (page access.Pa
 	if err != nil {
 		return page, err
 	}
-	err = i.reading(ctx, func(ctx context.Context, s *session) error {
-		page, err = s.discover(ctx, c)
-		return err
-	})
-	return page, err
+	return turn.Of(ctx, i.reading, func(ctx context.Context, s *session) (access.Page, error) { return s.discover(ctx, c) })
 }
 
 // Held reports membership in the customer's roles, whoever gave it. Membership
@@ -221,14 +218,9 @@ func (i *integration) Grant(ctx context.Context, req integrations.GrantRequest) 
 			return res, access.Errorf(access.Invalid, "%s is left out by include and exclude of the integration", t.Resource)
 		}
 	}
-	err = i.inTurn(ctx, func(ctx context.Context, s *session) error {
-		res, err = s.grant(ctx, req, targets)
-		return err
+	return turn.Of(ctx, i.inTurn, func(ctx context.Context, s *session) (integrations.GrantResult, error) {
+		return s.grant(ctx, req, targets)
 	})
-	if err != nil {
-		return integrations.GrantResult{}, err
-	}
-	return res, nil
 }
 
 // Revoke closes the login first when no hold remains, takes the memberships
@@ -238,11 +230,9 @@ func (i *integration) Revoke(ctx context.Context, req integrations.RevokeRequest
 	if err != nil {
 		return res, err
 	}
-	err = i.inTurn(ctx, func(ctx context.Context, s *session) error {
-		res, err = s.revoke(ctx, req, end)
-		return err
+	return turn.Of(ctx, i.inTurn, func(ctx context.Context, s *session) (integrations.RevokeResult, error) {
+		return s.revoke(ctx, req, end)
 	})
-	return res, err
 }
 
 // Verify reads membership, login and, in the database itself, the privileges.
@@ -251,33 +241,23 @@ func (i *integration) Verify(ctx context.Context, a access.Account, want []acces
 	if err != nil {
 		return nil, err
 	}
-	err = i.reading(ctx, func(ctx context.Context, s *session) error {
-		entries, err = s.verify(ctx, a, targets)
-		return err
-	})
-	return entries, err
+	return turn.Of(ctx, i.reading, func(ctx context.Context, s *session) ([]access.Entry, error) { return s.verify(ctx, a, targets) })
 }
 
 // DeleteAccount drops an account that owns nothing, and closes and renames one
 // that does.
-func (i *integration) DeleteAccount(ctx context.Context, req integrations.DeleteRequest) (res integrations.DeleteResult, err error) {
-	err = i.inTurn(ctx, func(ctx context.Context, s *session) error {
-		res, err = s.deleteAccount(ctx, req)
-		return err
+func (i *integration) DeleteAccount(ctx context.Context, req integrations.DeleteRequest) (integrations.DeleteResult, error) {
+	return turn.Of(ctx, i.inTurn, func(ctx context.Context, s *session) (integrations.DeleteResult, error) {
+		return s.deleteAccount(ctx, req)
 	})
-	return res, err
 }
 
 // accountsPage bounds a page of Accounts.
 const accountsPage = 200
 
 // Accounts lists accounts and tombstones by name; the cursor is the last name.
-func (i *integration) Accounts(ctx context.Context, cursor string) (page access.PrincipalPage, err error) {
-	err = i.reading(ctx, func(ctx context.Context, s *session) error {
-		page, err = s.accounts(ctx, cursor)
-		return err
-	})
-	return page, err
+func (i *integration) Accounts(ctx context.Context, cursor string) (access.PrincipalPage, error) {
+	return turn.Of(ctx, i.reading, func(ctx context.Context, s *session) (access.PrincipalPage, error) { return s.accounts(ctx, cursor) })
 }
 
 // Close has nothing to release: connections live as long as one operation.
@@ -285,15 +265,10 @@ func (i *integration) Close() error { return nil }
 
 // SetCredential sends a verifier instead of a new password and logs in with the
 // password once.
-func (i *integration) SetCredential(ctx context.Context, req integrations.CredentialRequest) (cred integrations.Credential, err error) {
-	err = i.inTurn(ctx, func(ctx context.Context, s *session) error {
-		cred, err = s.setCredential(ctx, req)
-		return err
+func (i *integration) SetCredential(ctx context.Context, req integrations.CredentialRequest) (integrations.Credential, error) {
+	return turn.Of(ctx, i.inTurn, func(ctx context.Context, s *session) (integrations.Credential, error) {
+		return s.setCredential(ctx, req)
 	})
-	if err != nil {
-		return integrations.Credential{}, err
-	}
-	return cred, nil
 }
 
 // Maintain gives the entitlement roles that are in use what owners who are new

@@ -111,7 +111,8 @@ type markedRow struct {
 	Name     string
 	CanLogin bool
 	Comment  string
-	Mine     bool // the connector may change it
+	Mine     bool  // the connector may change it
+	Members  int32 // that have its privileges
 }
 
 type databaseRow struct {

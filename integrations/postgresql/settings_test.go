@@ -2,24 +2,18 @@ package postgresql
 
 import (
 	"encoding/base64"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v4"
-
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
-	"github.com/lapse-access/lapse/internal/spec"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 )
 
-// TestConfig reads settings as lapse.yaml has them.
-func TestConfig(t *testing.T) {
-	for _, test := range []struct {
-		name, yaml string
-		fault      string // what is named; "" for none
-	}{
+// TestSettings reads settings as lapse.yaml has them.
+func TestSettings(t *testing.T) {
+	certificationtest.Settings(t, Kind(), &Secret{}, &Config{Hostname: "db", Port: 5432, DatabaseName: "postgres", SSLMode: "require", TerminateSessions: "always",
+		StatementTimeout: access.Duration(30 * time.Second), MaxResources: 10000}, [][3]string{
 		{"only the host", "hostname: db", ""},
 		{"everything", `{hostname: db, port: 6432, database_name: admin, ssl_mode: verify-full, owner_roles: [a], terminate_sessions: last,
 			session_hosts: ["r1:5433", r2], statement_timeout: 1m, include: ["schema:shop/*"], exclude: ["table:*/*/x"], max_resources: 5, allow_roles: [pg_monitor]}`, ""},
@@ -29,61 +23,9 @@ func TestConfig(t *testing.T) {
 		{"a timeout without a unit", "{hostname: db, statement_timeout: 30}", "statement_timeout"},
 		{"a key that is none", "{hostname: db, sslmode: require}", "sslmode"},
 		{"a setting that is none", "{hostname: db, terminate_sessions: sometimes}", "terminate_sessions"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			var node yaml.Node
-			if err := yaml.Unmarshal([]byte(test.yaml), &node); err != nil {
-				t.Fatal(err)
-			}
-			var config Config
-			faults := spec.Decode(&node, "config", &config).Err()
-			switch {
-			case test.fault == "" && faults != nil:
-				t.Fatalf("faults: %v", faults)
-			case test.fault != "" && (faults == nil || !strings.Contains(faults.Error(), test.fault)):
-				t.Fatalf("faults: %v, want one that names %s", faults, test.fault)
-			case test.fault != "":
-				return
-			}
-			if _, err := New(integrations.Target{Name: "x", Config: &config, Secret: &Secret{}}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-
-	var node yaml.Node
-	if err := yaml.Unmarshal([]byte("hostname: db"), &node); err != nil {
-		t.Fatal(err)
-	}
-	var got Config
-	if err := spec.Decode(&node, "", &got).Err(); err != nil {
-		t.Fatal(err)
-	}
-	want := Config{Hostname: "db", Port: 5432, DatabaseName: "postgres", SSLMode: "require", TerminateSessions: "always",
-		StatementTimeout: access.Duration(30 * time.Second), MaxResources: 10000}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("defaults (-want +got):\n%s", diff)
-	}
-}
-
-func TestNewRefuses(t *testing.T) {
-	good := Config{Hostname: "db", Port: 5432, SSLMode: "require"}
-	for _, test := range []struct {
-		name   string
-		change func(*Config)
-	}{
-		{"a certificate that is none", func(c *Config) { c.CACertificate = "not PEM" }},
-		{"an ssl_mode that is none", func(c *Config) { c.SSLMode = "maybe" }},
-		{"a session host with a bad port", func(c *Config) { c.SessionHosts = []string{"replica:port"} }},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			config := good
-			test.change(&config)
-			if _, err := New(integrations.Target{Name: "x", Config: &config, Secret: &Secret{}}); access.KindOf(err) != access.Invalid {
-				t.Errorf("error %v, want invalid", err)
-			}
-		})
-	}
+		{"a certificate that is none", "{hostname: db, ca_certificate: not PEM}", "ca_certificate"},
+		{"a session host with a bad port", `{hostname: db, session_hosts: ["replica:port"]}`, "session_hosts"},
+	})
 }
 
 func TestTLSConfigs(t *testing.T) {
@@ -123,6 +65,9 @@ func TestTLSConfigs(t *testing.T) {
 				t.Errorf("%d plain and %d encrypted tries, want %d and %d", plain, encrypted, test.plain, test.tls)
 			}
 		})
+	}
+	if _, err := New(integrations.Target{Config: &Config{Hostname: "db", Port: 5432, SSLMode: "maybe"}, Secret: &Secret{}}); access.KindOf(err) != access.Invalid {
+		t.Errorf("a mode that is none: %v, want invalid", err)
 	}
 }
 

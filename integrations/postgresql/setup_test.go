@@ -11,6 +11,7 @@ import (
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/postgresql"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/describe"
 )
 
@@ -45,15 +46,7 @@ func (b *bed) check(t *testing.T) map[string]access.CheckItem {
 	t.Helper()
 	// Nobody may ask for membership in the owner itself.
 	target := b.target(func(c *postgresql.Config, _ *postgresql.Secret) { c.Exclude = []string{"role:app_owner"} })
-	report, err := start(t, target).Check(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	items := map[string]access.CheckItem{}
-	for _, item := range report.Items {
-		items[item.Name] = item
-	}
-	return items
+	return certificationtest.Check(t, start(t, target))
 }
 
 // TestTiers runs the script of each tier on an empty server: Check misses just
@@ -64,46 +57,21 @@ func TestTiers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := d.Setup[len(d.Setup)-1].Operations
 	for _, v := range versions {
 		for _, tier := range d.Setup {
 			t.Run(strconv.Itoa(v)+"/"+tier.Name, func(t *testing.T) {
 				t.Parallel()
 				b := newCustomer(t, v, tier.Name)
-				var missing []string
-				for _, item := range b.check(t) {
-					// What PUBLIC has and what superusers own is the customer's affair.
-					if item.OK || item.Name == "PUBLIC CONNECT" || item.Name == "act for postgres" {
-						continue
-					}
-					missing = append(missing, item.Operation)
-					if slices.Contains(tier.Operations, item.Operation) {
-						t.Errorf("check misses what the tier should give: %+v", item)
-					}
-				}
-				for _, operation := range whole {
-					// Where nothing can be granted there is nothing to revoke.
-					if !slices.Contains(tier.Operations, operation) && !slices.Contains(missing, operation) && operation != "revoke" {
-						t.Errorf("check does not say that %s will not work", operation)
-					}
-				}
-				b.discovers(t)
+				items := b.check(t)
+				// What PUBLIC has and what superusers own is the customer's affair.
+				delete(items, "PUBLIC CONNECT")
+				delete(items, "act for postgres")
+				// Where nothing can be granted there is nothing to revoke.
+				certificationtest.Misses(t, items, tier, d.Setup[len(d.Setup)-1], "revoke")
+				certificationtest.Offers(t, start(t, b.target()), readShop, writeShop, readVault, analytics)
 				b.grants(t, slices.Contains(tier.Operations, "grant"), slices.Contains(tier.Operations, "end_sessions"))
 			})
 		}
-	}
-}
-
-func (b *bed) discovers(t *testing.T) {
-	t.Helper()
-	found, warnings := catalog(t, start(t, b.target()))
-	for _, e := range []access.Entitlement{readShop, writeShop, readVault, analytics} {
-		if !slices.Contains(found[e.Resource.String()].Permissions, e.Permission) {
-			t.Errorf("%s is not in the catalog", e)
-		}
-	}
-	if len(warnings) > 0 {
-		t.Errorf("warnings: %v", warnings)
 	}
 }
 
@@ -114,7 +82,7 @@ func (b *bed) grants(t *testing.T, may, mayEnd bool) {
 	o := &observer{b}
 	l := at(t, b.target())
 	want := []access.Entitlement{readShop, writeShop, readVault, analytics}
-	_, err := l.tryGrant(t, want...)
+	_, err := l.TryGrant(t, want...)
 	if !may {
 		if access.KindOf(err) != access.Privilege {
 			t.Errorf("granting: %v, want privilege", err)
@@ -125,12 +93,12 @@ func (b *bed) grants(t *testing.T, may, mayEnd bool) {
 		t.Fatal(err)
 	}
 	for _, e := range want {
-		if !o.Can(t, l.account, e) {
+		if !o.Can(t, l.Account, e) {
 			t.Errorf("after the grant of %s the person cannot use it", e)
 		}
 	}
-	open, logOut := o.logIn(t, l.credential(t), "vault")
-	_, err = l.tryRevoke(t, want...)
+	open, logOut := o.logIn(t, l.Credential(t), "vault")
+	_, err = l.TryRevoke(t, want...)
 	if mayEnd && (err != nil || open.Alive()) {
 		t.Errorf("revoking: %v; the session is open: %t", err, open.Alive())
 	}
@@ -139,18 +107,18 @@ func (b *bed) grants(t *testing.T, may, mayEnd bool) {
 	}
 	logOut()
 	for _, e := range want {
-		if o.Can(t, l.account, e) {
+		if o.Can(t, l.Account, e) {
 			t.Errorf("after the revoke of %s the person can still use it", e)
 		}
 	}
-	l.Integration = start(t, b.target(func(c *postgresql.Config, _ *postgresql.Secret) { c.TerminateSessions = "never" }))
-	l.grant(t, readShop)
-	open, logOut = o.logIn(t, l.credential(t), "shop")
-	if entry := l.revoke(t, readShop); entry.Outcome != access.Gone || !open.Alive() {
+	l.Integration, l.Holds = start(t, b.target(func(c *postgresql.Config, _ *postgresql.Secret) { c.TerminateSessions = "never" })), nil
+	l.Grant(t, readShop)
+	open, logOut = o.logIn(t, l.Credential(t), "shop")
+	if entry := l.Revoke(t, readShop); entry.Outcome != access.Gone || !open.Alive() {
 		t.Errorf("revoking with terminate_sessions: never: %+v; the session is open: %t", entry, open.Alive())
 	}
 	logOut()
-	if res := l.delete(t); res.Outcome != access.Gone {
+	if res := l.Delete(t); res.Outcome != access.Gone {
 		t.Errorf("deleting: %+v", res)
 	}
 }
@@ -173,12 +141,7 @@ func (o *observer) logIn(t *testing.T, c integrations.Credential, database strin
 
 // without is a right of the tier full, taken away.
 type without struct {
-	name string
-	line string // of the script
-	undo string
-	item string // of the check
-	// remedy is what the check says, and mends it.
-	remedy string
+	certificationtest.Right
 	// try makes ready and returns what needs the right.
 	try func(*testing.T, *bed) func() error
 	// since is the first version that wants the right.
@@ -186,16 +149,16 @@ type without struct {
 }
 
 var rights = []without{
-	{name: "making roles", line: `CREATE ROLE "lapse" LOGIN CREATEROLE PASSWORD '...';`, undo: "ALTER ROLE lapse NOCREATEROLE",
-		item: "make roles", remedy: `ALTER ROLE "lapse" CREATEROLE`, try: granting(readShop)},
-	{name: "ending sessions", line: `GRANT pg_signal_backend TO "lapse";`, undo: "REVOKE pg_signal_backend FROM lapse",
-		item: "pg_signal_backend", remedy: `GRANT pg_signal_backend TO "lapse"`, try: endingSessions},
-	{name: "giving what an owner has", line: `GRANT "app_owner" TO "lapse";`, undo: "REVOKE app_owner FROM lapse",
-		item: "act for app_owner", remedy: `GRANT "app_owner" TO "lapse"`, try: granting(writeShop)},
-	{name: "giving membership", line: `GRANT "analytics" TO "lapse" WITH ADMIN OPTION;`, undo: "REVOKE analytics FROM lapse CASCADE",
-		item: "roles of the customer", remedy: `GRANT "analytics" TO "lapse" WITH ADMIN OPTION`, try: granting(analytics), since: 16},
-	{name: "reading a closed database", line: `GRANT CONNECT ON DATABASE "vault" TO "lapse" WITH GRANT OPTION;`, undo: "REVOKE CONNECT ON DATABASE vault FROM lapse CASCADE",
-		item: "databases", remedy: `GRANT CONNECT ON DATABASE "vault" TO "lapse" WITH GRANT OPTION`, try: granting(readVault)},
+	{Right: certificationtest.Right{Name: "making roles", Line: `CREATE ROLE "lapse" LOGIN CREATEROLE PASSWORD '...';`, Undo: "ALTER ROLE lapse NOCREATEROLE",
+		Item: "make roles", Remedy: `ALTER ROLE "lapse" CREATEROLE`}, try: granting(readShop)},
+	{Right: certificationtest.Right{Name: "ending sessions", Line: `GRANT pg_signal_backend TO "lapse";`, Undo: "REVOKE pg_signal_backend FROM lapse",
+		Item: "pg_signal_backend", Remedy: `GRANT pg_signal_backend TO "lapse"`}, try: endingSessions},
+	{Right: certificationtest.Right{Name: "giving what an owner has", Line: `GRANT "app_owner" TO "lapse";`, Undo: "REVOKE app_owner FROM lapse",
+		Item: "act for app_owner", Remedy: `GRANT "app_owner" TO "lapse"`}, try: granting(writeShop)},
+	{Right: certificationtest.Right{Name: "giving membership", Line: `GRANT "analytics" TO "lapse" WITH ADMIN OPTION;`, Undo: "REVOKE analytics FROM lapse CASCADE",
+		Item: "roles of the customer", Remedy: `GRANT "analytics" TO "lapse" WITH ADMIN OPTION`}, try: granting(analytics), since: 16},
+	{Right: certificationtest.Right{Name: "reading a closed database", Line: `GRANT CONNECT ON DATABASE "vault" TO "lapse" WITH GRANT OPTION;`, Undo: "REVOKE CONNECT ON DATABASE vault FROM lapse CASCADE",
+		Item: "databases", Remedy: `GRANT CONNECT ON DATABASE "vault" TO "lapse" WITH GRANT OPTION`}, try: granting(readVault)},
 }
 
 // TestRights takes each right of the tier full away: Check names it with the
@@ -209,7 +172,7 @@ func TestRights(t *testing.T) {
 	}
 	for line := range strings.Lines(d.Setup[len(d.Setup)-1].Script) {
 		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "--") && !slices.ContainsFunc(rights, func(r without) bool { return r.line == line }) {
+		if line != "" && !strings.HasPrefix(line, "--") && !slices.ContainsFunc(rights, func(r without) bool { return r.Line == line }) {
 			t.Errorf("nobody tries what happens without %s", line)
 		}
 	}
@@ -218,28 +181,15 @@ func TestRights(t *testing.T) {
 			t.Parallel()
 			b := newCustomer(t, v, "full")
 			for _, right := range rights {
-				t.Run(right.name, func(t *testing.T) {
+				t.Run(right.Name, func(t *testing.T) {
 					attempt := right.try(t, b)
-					b.exec(t, "postgres", right.undo)
-					item, err := b.check(t)[right.item], attempt()
-					if v < right.since {
-						if !item.OK || err != nil {
-							t.Errorf("PostgreSQL %d needs no such right, and yet: %+v, %v", v, item, err)
-						}
+					if v >= right.since {
+						right.Lack(t, func(statement string) { b.exec(t, "postgres", statement) }, func() map[string]access.CheckItem { return b.check(t) }, attempt)
 						return
 					}
-					if item.OK || item.Remedy != right.remedy {
-						t.Errorf("check says %+v, want the remedy %s", item, right.remedy)
-					}
-					if access.KindOf(err) != access.Privilege {
-						t.Errorf("without the right: %v, want privilege", err)
-					}
-					b.exec(t, "postgres", right.remedy)
-					if item, found := b.check(t)[right.item]; found && !item.OK {
-						t.Errorf("after the remedy check says %+v", item)
-					}
-					if err := attempt(); err != nil {
-						t.Errorf("after the remedy: %v", err)
+					b.exec(t, "postgres", right.Undo)
+					if item, err := b.check(t)[right.Item], attempt(); !item.OK || err != nil {
+						t.Errorf("PostgreSQL %d needs no such right, and yet: %+v, %v", v, item, err)
 					}
 				})
 			}
@@ -261,7 +211,7 @@ func granting(e access.Entitlement) func(*testing.T, *bed) func() error {
 	return func(t *testing.T, b *bed) func() error {
 		l := at(t, b.target())
 		return func() error {
-			_, err := l.tryGrant(t, e)
+			_, err := l.TryGrant(t, e)
 			return err
 		}
 	}
@@ -270,11 +220,11 @@ func granting(e access.Entitlement) func(*testing.T, *bed) func() error {
 // endingSessions revokes while a session is open.
 func endingSessions(t *testing.T, b *bed) func() error {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	_, logOut := (&observer{b}).logIn(t, l.credential(t), "shop")
+	l.Grant(t, readShop)
+	_, logOut := (&observer{b}).logIn(t, l.Credential(t), "shop")
 	t.Cleanup(logOut)
 	return func() error {
-		_, err := l.tryRevoke(t, readShop)
+		_, err := l.TryRevoke(t, readShop)
 		return err
 	}
 }

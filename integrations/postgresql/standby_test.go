@@ -19,14 +19,14 @@ import (
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/postgresql"
 	"github.com/lapse-access/lapse/internal/localpg"
-	"github.com/lapse-access/lapse/internal/localpg/localpgtest"
+	"github.com/lapse-access/lapse/internal/localserver/localservertest"
 )
 
 // startStandby copies the server and lets the copy follow it, until the end of
 // the test. It returns the standby's port.
 func (b *bed) startStandby(t *testing.T) int {
 	t.Helper()
-	dir := localpgtest.Dir(t)
+	dir := localservertest.Dir(t)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -113,8 +113,8 @@ func standbySessions(t *testing.T, b *bed, port int) {
 	host := net.JoinHostPort(localpg.Host, strconv.Itoa(port))
 	target := b.target(func(c *postgresql.Config, _ *postgresql.Secret) { c.SessionHosts = []string{host} })
 	l := at(t, target)
-	l.grant(t, readShop)
-	cred := l.credential(t)
+	l.Grant(t, readShop)
+	cred := l.Credential(t)
 	superuser, err := pgx.Connect(t.Context(), b.standbyURL(port))
 	if err != nil {
 		t.Fatal(err)
@@ -148,15 +148,15 @@ func standbySessions(t *testing.T, b *bed, port int) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	l.sequence++
-	_, err = l.Revoke(ctx, integrations.RevokeRequest{Account: l.account, End: []access.Entitlement{readShop}, Sequence: l.sequence})
+	l.Sequence++
+	_, err = l.Integration.Revoke(ctx, integrations.RevokeRequest{Account: l.Account, End: []access.Entitlement{readShop}, Sequence: l.Sequence})
 	if access.KindOf(err) != access.Retry || !strings.Contains(err.Error(), host) {
 		t.Errorf("revoking while the standby lags: %v, want retry and the host named", err)
 	}
 	if _, err := superuser.Exec(t.Context(), "SELECT pg_wal_replay_resume()"); err != nil {
 		t.Fatal(err)
 	}
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 	var alive bool
 	if err := superuser.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = $1)", cred.Username).Scan(&alive); err != nil || alive {
 		t.Errorf("after the revoke there is a session on the standby: %t, %v", alive, err)
@@ -180,7 +180,7 @@ func standbyRefused(t *testing.T, b *bed, port int) {
 	if !refused {
 		t.Errorf("check: %+v", report)
 	}
-	if _, err := l.tryGrant(t, readShop); access.KindOf(err) != access.Retry {
+	if _, err := l.TryGrant(t, readShop); access.KindOf(err) != access.Retry {
 		t.Errorf("granting on a standby: %v, want retry", err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/integrationtest"
 	"github.com/lapse-access/lapse/integrations/rabbitmq"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/localrabbitmq"
 	"github.com/lapse-access/lapse/internal/localrabbitmq/localrabbitmqtest"
 )
@@ -74,91 +75,15 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// lapse is an account at work, and what it holds.
-type lapse struct {
-	integrations.Integration
-	account access.Account
-	held    []access.Entitlement
-}
-
 func start(t *testing.T, target integrations.Target) integrations.Integration {
 	t.Helper()
-	i, err := rabbitmq.New(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { i.Close() })
-	return i
+	return certificationtest.Start(t, rabbitmq.Kind(), target)
 }
 
 // at makes an account of somebody new on an integration.
-func at(t *testing.T, target integrations.Target) *lapse {
+func at(t *testing.T, target integrations.Target) *certificationtest.Holder {
 	t.Helper()
-	return &lapse{Integration: start(t, target), account: someone()}
-}
-
-func (l *lapse) remain(but []access.Entitlement) (claims []access.Claim) {
-	for _, e := range l.held {
-		if !slices.Contains(but, e) {
-			claims = append(claims, access.Claim{Entitlement: e})
-		}
-	}
-	return claims
-}
-
-func (l *lapse) tryGrant(t *testing.T, want ...access.Entitlement) (integrations.GrantResult, error) {
-	t.Helper()
-	res, err := l.Grant(t.Context(), integrations.GrantRequest{Account: l.account, Want: want, Remain: l.remain(want), End: time.Now().Add(time.Hour)})
-	if err == nil {
-		l.account.Name = res.AccountName
-		l.held = append(l.held, want...)
-	}
-	return res, err
-}
-
-func (l *lapse) grant(t *testing.T, want ...access.Entitlement) integrations.GrantResult {
-	t.Helper()
-	res, err := l.tryGrant(t, want...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res
-}
-
-func (l *lapse) tryRevoke(t *testing.T, end ...access.Entitlement) (integrations.RevokeResult, error) {
-	t.Helper()
-	res, err := l.Revoke(t.Context(), integrations.RevokeRequest{Account: l.account, End: end, Remain: l.remain(end)})
-	if err == nil {
-		l.held = slices.DeleteFunc(l.held, func(e access.Entitlement) bool { return slices.Contains(end, e) })
-	}
-	return res, err
-}
-
-func (l *lapse) revoke(t *testing.T, end ...access.Entitlement) integrations.RevokeResult {
-	t.Helper()
-	res, err := l.tryRevoke(t, end...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res
-}
-
-func (l *lapse) credential(t *testing.T, endSessions bool) integrations.Credential {
-	t.Helper()
-	c, err := l.Integration.(integrations.CredentialSetter).SetCredential(t.Context(), integrations.CredentialRequest{Account: l.account, EndSessions: endSessions})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func (l *lapse) delete(t *testing.T) integrations.DeleteResult {
-	t.Helper()
-	res, err := l.DeleteAccount(t.Context(), integrations.DeleteRequest{Account: l.account})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res
+	return certificationtest.At(t, rabbitmq.Kind(), target)
 }
 
 // login connects as the person.
@@ -182,23 +107,23 @@ func channel(t *testing.T, conn *amqp.Connection) *amqp.Channel {
 }
 
 // can demands what the observer sees.
-func (b *bed) can(t *testing.T, l *lapse, e access.Entitlement, want bool) {
+func (b *bed) can(t *testing.T, l *certificationtest.Holder, e access.Entitlement, want bool) {
 	t.Helper()
-	if got := (&observer{b}).Can(t, l.account, e); got != want {
+	if got := (&observer{b}).Can(t, l.Account, e); got != want {
 		t.Errorf("%s can be used: %t, want %t", e, got, want)
 	}
 }
 
 // record is what the account has in a virtual host.
-func (b *bed) record(t *testing.T, l *lapse, vhost string) record {
+func (b *bed) record(t *testing.T, l *certificationtest.Holder, vhost string) record {
 	t.Helper()
-	r, _ := read[record](t, b, "permissions", vhost, l.account.Name)
+	r, _ := read[record](t, b, "permissions", vhost, l.Account.Name)
 	return r
 }
 
-func (b *bed) topics(t *testing.T, l *lapse) []record {
+func (b *bed) topics(t *testing.T, l *certificationtest.Holder) []record {
 	t.Helper()
-	all, _ := read[[]record](t, b, "users", l.account.Name, "topic-permissions")
+	all, _ := read[[]record](t, b, "users", l.Account.Name, "topic-permissions")
 	return all
 }
 
@@ -217,8 +142,8 @@ func exactNames(t *testing.T, b *bed) {
 		{"a.b*c", []string{"a.b", "a.bc", "a.bbc", "a.bXc"}},
 	} {
 		l := at(t, b.target())
-		l.grant(t, entitlement("consume", "queue", "/", test.granted))
-		conn := b.login(t, l.credential(t, false), "/")
+		l.Grant(t, entitlement("consume", "queue", "/", test.granted))
+		conn := b.login(t, l.Credential(t), "/")
 		if _, _, err := channel(t, conn).Get(test.granted, true); err != nil {
 			t.Errorf("getting from %s: %v", test.granted, err)
 		}
@@ -227,35 +152,35 @@ func exactNames(t *testing.T, b *bed) {
 				t.Errorf("getting from %s with a grant on %s: %v", queue, test.granted, err)
 			}
 		}
-		if o.Can(t, l.account, entitlement("read", "vhost", "/")) || o.Can(t, l.account, entitlement("manage", "queue", "/", test.granted)) {
+		if o.Can(t, l.Account, entitlement("read", "vhost", "/")) || o.Can(t, l.Account, entitlement("manage", "queue", "/", test.granted)) {
 			t.Errorf("a grant to consume from %s gives more", test.granted)
 		}
-		l.revoke(t, l.held...)
+		l.Revoke(t, l.Holds...)
 	}
 }
 
 func besideEachOther(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, consumeOrders)
-	l.grant(t, publishEvents)
+	l.Grant(t, consumeOrders)
+	l.Grant(t, publishEvents)
 	if got, want := b.record(t, l, "shop"), (record{Vhost: "shop", Configure: "^$", Write: `^(?:events)\z`, Read: `^(?:orders)\z`}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	l.revoke(t, consumeOrders)
+	l.Revoke(t, consumeOrders)
 	b.can(t, l, publishEvents, true)
 	b.can(t, l, consumeOrders, false)
-	l.revoke(t, publishEvents)
-	if _, there := read[record](t, b, "permissions", "shop", l.account.Name); there {
+	l.Revoke(t, publishEvents)
+	if _, there := read[record](t, b, "permissions", "shop", l.Account.Name); there {
 		t.Error("an empty record is left: with it the account may connect")
 	}
 }
 
 func wideThenNarrow(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readShop)
-	l.grant(t, consumeOrders)
+	l.Grant(t, readShop)
+	l.Grant(t, consumeOrders)
 	b.can(t, l, readShop, true)
-	l.revoke(t, readShop)
+	l.Revoke(t, readShop)
 	b.can(t, l, readShop, false)
 	b.can(t, l, consumeOrders, true)
 	b.can(t, l, entitlement("consume", "queue", "shop", "invoices.eu"), false)
@@ -263,10 +188,10 @@ func wideThenNarrow(t *testing.T, b *bed) {
 
 func tagsKeepPassword(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, consumeOrders)
-	c := l.credential(t, false)
+	l.Grant(t, consumeOrders)
+	c := l.Credential(t)
 	o := &observer{b}
-	for _, step := range []func(){func() { l.grant(t, management) }, func() { l.revoke(t, management) }} {
+	for _, step := range []func(){func() { l.Grant(t, management) }, func() { l.Revoke(t, management) }} {
 		step()
 		if !o.CanLogin(t, c) {
 			t.Fatal("after a change of tags the password does not work")
@@ -277,12 +202,12 @@ func tagsKeepPassword(t *testing.T, b *bed) {
 
 func newPassword(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, consumeOrders, management)
-	old := l.credential(t, false)
-	before, _ := read[user](t, b, "users", l.account.Name)
+	l.Grant(t, consumeOrders, management)
+	old := l.Credential(t)
+	before, _ := read[user](t, b, "users", l.Account.Name)
 	stays := b.login(t, old, "shop")
-	fresh := l.credential(t, false)
-	after, _ := read[user](t, b, "users", l.account.Name)
+	fresh := l.Credential(t)
+	after, _ := read[user](t, b, "users", l.Account.Name)
 	if !slices.Equal(before.Tags, after.Tags) || before.Hash == after.Hash {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
@@ -294,7 +219,9 @@ func newPassword(t *testing.T, b *bed) {
 	if stays.IsClosed() {
 		t.Error("a new password closed a connection")
 	}
-	l.credential(t, true)
+	if _, err := l.TryCredential(t, true); err != nil {
+		t.Fatal(err)
+	}
 	if !eventually(stays.IsClosed) {
 		t.Error("a new password that ends sessions left one open")
 	}
@@ -312,12 +239,12 @@ func eventually(done func() bool) bool {
 
 // cut revokes while somebody is busy, and demands that the connection ends within
 // a second of the revoke, and that nobody comes back.
-func cut(t *testing.T, b *bed, l *lapse, c integrations.Credential, conn *amqp.Connection, count *atomic.Int64) {
+func cut(t *testing.T, b *bed, l *certificationtest.Holder, c integrations.Credential, conn *amqp.Connection, count *atomic.Int64) {
 	t.Helper()
 	for count.Load() < 100 {
 		time.Sleep(time.Millisecond)
 	}
-	l.revoke(t, l.held...)
+	l.Revoke(t, l.Holds...)
 	if !eventually(conn.IsClosed) {
 		t.Fatal("the connection is open a second after the revoke")
 	}
@@ -332,8 +259,8 @@ func cut(t *testing.T, b *bed, l *lapse, c integrations.Credential, conn *amqp.C
 
 func busyConsumer(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, consumeOrders)
-	c := l.credential(t, false)
+	l.Grant(t, consumeOrders)
+	c := l.Credential(t)
 	// Somebody else fills the queue all the time.
 	feeder, err := b.dial(localrabbitmq.Administrator, b.Password, "shop")
 	if err != nil {
@@ -365,8 +292,8 @@ func busyConsumer(t *testing.T, b *bed) {
 
 func busyPublisher(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, publishEvents)
-	c := l.credential(t, false)
+	l.Grant(t, publishEvents)
+	c := l.Credential(t)
 	conn := b.login(t, c, "shop")
 	ch := channel(t, conn)
 	var count atomic.Int64
@@ -413,11 +340,11 @@ func (b *bed) comesBack(t *testing.T, c integrations.Credential) (stop func() (o
 
 func reconnecting(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, publishEvents)
-	c := l.credential(t, false)
+	l.Grant(t, publishEvents)
+	c := l.Credential(t)
 	stop := b.comesBack(t, c)
 	time.Sleep(200 * time.Millisecond)
-	l.revoke(t, publishEvents)
+	l.Revoke(t, publishEvents)
 	time.Sleep(200 * time.Millisecond)
 	if !stop() {
 		t.Error("the client is inside")
@@ -428,12 +355,12 @@ func reconnecting(t *testing.T, b *bed) {
 // for that.
 func reconnectingWithRest(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, publishEvents)
-	l.grant(t, consumeOrders)
-	c := l.credential(t, false)
+	l.Grant(t, publishEvents)
+	l.Grant(t, consumeOrders)
+	c := l.Credential(t)
 	stop := b.comesBack(t, c)
 	time.Sleep(100 * time.Millisecond)
-	l.revoke(t, publishEvents)
+	l.Revoke(t, publishEvents)
 	time.Sleep(100 * time.Millisecond)
 	if stop() {
 		t.Error("the client is outside, though it holds something")
@@ -451,8 +378,8 @@ func reconnectingWithRest(t *testing.T, b *bed) {
 // alone.
 func limitedTopics(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, consumeOrders)
-	c := l.credential(t, false)
+	l.Grant(t, consumeOrders)
+	c := l.Credential(t)
 	conn := b.login(t, c, "shop")
 	try := func(key string) error { return publish("events", key)(channel(t, conn)) }
 
@@ -473,7 +400,7 @@ func limitedTopics(t *testing.T, b *bed) {
 		}
 		ended <- true
 	}()
-	l.grant(t, publishTopic)
+	l.Grant(t, publishTopic)
 	stop()
 	<-ended
 	if got.Load() > 0 {
@@ -487,13 +414,13 @@ func limitedTopics(t *testing.T, b *bed) {
 	if topics := b.topics(t, l); len(topics) != 1 || topics[0].Write != `^(?:orders\.[^.]*)\z` || topics[0].Read != "^$" {
 		t.Errorf("topic permissions %+v", topics)
 	}
-	l.grant(t, publishEvents)
+	l.Grant(t, publishEvents)
 	b.can(t, l, publishEvents, true)
 	b.gate.set(func() { b.gate.seen = nil })
-	l.revoke(t, publishEvents)
+	l.Revoke(t, publishEvents)
 	b.can(t, l, publishEvents, false)
 	b.can(t, l, publishTopic, true)
-	l.revoke(t, publishTopic)
+	l.Revoke(t, publishTopic)
 	b.can(t, l, publishTopic, false)
 	if topics := b.topics(t, l); len(topics) != 0 {
 		t.Errorf("topic permissions are left: %+v", topics)
@@ -530,8 +457,8 @@ func patterns(t *testing.T, b *bed) {
 		}
 		e := entitlement("publish", "topic", "shop", exchange, pattern)
 		l := at(t, b.target())
-		l.grant(t, e)
-		conn := b.login(t, l.credential(t, false), "shop")
+		l.Grant(t, e)
+		conn := b.login(t, l.Credential(t), "shop")
 		for _, key := range keys {
 			may := publish(exchange, key)(channel(t, conn))
 			if err := publish(exchange, key)(ch); err != nil {
@@ -551,19 +478,19 @@ func patterns(t *testing.T, b *bed) {
 		if got := accounts(t, l); len(got) != 1 || !slices.Equal(got[0].Entitlements, []access.Entitlement{e}) {
 			t.Errorf("the account holds %+v, want %s", got, e)
 		}
-		l.revoke(t, e)
+		l.Revoke(t, e)
 		ch.Close()
 	}
 }
 
 // accounts are those of the person.
-func accounts(t *testing.T, l *lapse) []access.Principal {
+func accounts(t *testing.T, l *certificationtest.Holder) []access.Principal {
 	t.Helper()
 	page, err := l.Accounts(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.DeleteFunc(page.Principals, func(p access.Principal) bool { return p.AccountID != l.account.ID })
+	return slices.DeleteFunc(page.Principals, func(p access.Principal) bool { return p.AccountID != l.Account.ID })
 }
 
 func vhostNames(t *testing.T, b *bed) {
@@ -571,18 +498,18 @@ func vhostNames(t *testing.T, b *bed) {
 		b.vhost(t, name, []string{"q"}, nil)
 		l := at(t, b.target())
 		e := entitlement("consume", "queue", name, "q")
-		l.grant(t, e)
+		l.Grant(t, e)
 		b.can(t, l, e, true)
-		conn := b.login(t, l.credential(t, false), name)
-		if all, _ := read[[]record](t, b, "users", l.account.Name, "permissions"); len(all) != 1 || all[0].Vhost != name {
+		conn := b.login(t, l.Credential(t), name)
+		if all, _ := read[[]record](t, b, "users", l.Account.Name, "permissions"); len(all) != 1 || all[0].Vhost != name {
 			t.Errorf("permissions %+v, want one in %s", all, name)
 		}
-		l.revoke(t, e)
+		l.Revoke(t, e)
 		if !eventually(conn.IsClosed) {
 			t.Errorf("a connection to %s is open", name)
 		}
 		b.can(t, l, e, false)
-		l.delete(t)
+		l.Delete(t)
 	}
 }
 
@@ -590,15 +517,19 @@ func vhostGone(t *testing.T, b *bed) {
 	b.vhost(t, "passing", []string{"q"}, []string{"x"})
 	want := []access.Entitlement{entitlement("consume", "queue", "passing", "q"), entitlement("publish", "topic", "passing", "x", "a.*"), entitlement("admin", "vhost", "passing")}
 	l := at(t, b.target())
-	l.grant(t, want...)
+	l.Grant(t, want...)
 	b.remove(t, "vhosts", "passing")
-	for _, e := range l.revoke(t, want...).Entries {
+	res, err := l.TryRevoke(t, want...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range res.Entries {
 		if e.Outcome != access.WasGone {
 			t.Errorf("%+v, want was_gone", e)
 		}
 	}
 	for _, e := range want {
-		if _, err := l.tryGrant(t, e); access.KindOf(err) != access.ResourceMissing {
+		if _, err := l.TryGrant(t, e); access.KindOf(err) != access.ResourceMissing {
 			t.Errorf("granting %s: %v, want resource_missing", e, err)
 		}
 	}
@@ -607,24 +538,24 @@ func vhostGone(t *testing.T, b *bed) {
 func strangers(t *testing.T, b *bed) {
 	o := &observer{b}
 	l := at(t, b.target())
-	l.grant(t, consumeOrders)
-	l.revoke(t, consumeOrders)
-	l.delete(t)
-	o.Plant(t, l.account.Name)
-	before, _ := read[user](t, b, "users", l.account.Name)
-	if _, err := l.tryGrant(t, consumeOrders); access.KindOf(err) != access.NameTaken || !strings.Contains(err.Error(), l.account.Name) {
+	l.Grant(t, consumeOrders)
+	l.Revoke(t, consumeOrders)
+	l.Delete(t)
+	o.Plant(t, l.Account.Name)
+	before, _ := read[user](t, b, "users", l.Account.Name)
+	if _, err := l.TryGrant(t, consumeOrders); access.KindOf(err) != access.NameTaken || !strings.Contains(err.Error(), l.Account.Name) {
 		t.Errorf("granting: %v, want name_taken and the name", err)
 	}
-	after, _ := read[user](t, b, "users", l.account.Name)
-	if before.Hash != after.Hash || !o.Untouched(t, l.account.Name) {
+	after, _ := read[user](t, b, "users", l.Account.Name)
+	if before.Hash != after.Hash || !o.Untouched(t, l.Account.Name) {
 		t.Error("the stranger was changed")
 	}
 	// Somebody took the mark's tag for another purpose.
-	b.put(t, map[string]string{"password": plantedPass, "tags": "lapse"}, "users", l.account.Name)
-	if _, err := l.tryGrant(t, consumeOrders); access.KindOf(err) != access.NameTaken {
+	b.put(t, map[string]string{"password": plantedPass, "tags": "lapse"}, "users", l.Account.Name)
+	if _, err := l.TryGrant(t, consumeOrders); access.KindOf(err) != access.NameTaken {
 		t.Errorf("granting with half a mark: %v, want name_taken", err)
 	}
-	b.remove(t, "users", l.account.Name)
+	b.remove(t, "users", l.Account.Name)
 }
 
 func twoThousand(t *testing.T, b *bed) {
@@ -639,12 +570,12 @@ func twoThousand(t *testing.T, b *bed) {
 			b.put(t, map[string]any{"durable": true}, "queues", "shop", names[1])
 		}
 		l := at(t, b.target())
-		l.grant(t, first)
+		l.Grant(t, first)
 		before := b.record(t, l, "shop")
 		for i := 1; i < n-1; i++ {
-			l.held = append(l.held, queue(width, i))
+			l.Holds = append(l.Holds, queue(width, i))
 		}
-		_, err := l.tryGrant(t, last)
+		_, err := l.TryGrant(t, last)
 		if fits := width == 10 && b.Bin.Major == 3; fits {
 			if err != nil {
 				t.Fatal(err)
@@ -652,7 +583,7 @@ func twoThousand(t *testing.T, b *bed) {
 			b.can(t, l, first, true)
 			b.can(t, l, last, true)
 			b.can(t, l, consumeOrders, false)
-			l.revoke(t, first)
+			l.Revoke(t, first)
 			b.can(t, l, first, false)
 			b.can(t, l, last, true)
 		} else {
@@ -665,17 +596,17 @@ func twoThousand(t *testing.T, b *bed) {
 			}
 			b.can(t, l, last, false)
 		}
-		l.held = []access.Entitlement{first, last}
-		l.revoke(t, first, last)
+		l.Holds = []access.Entitlement{first, last}
+		l.Revoke(t, first, last)
 		b.can(t, l, last, false)
 	}
 	// What the broker itself finds too long is said in the same way.
 	l := at(t, b.target(func(c *rabbitmq.Config, _ *rabbitmq.Secret) { c.ExpressionLimit = 1 << 20 }))
 	if b.Bin.Major == 3 {
 		for i := range n {
-			l.held = append(l.held, queue(40, i))
+			l.Holds = append(l.Holds, queue(40, i))
 		}
-		if _, err := l.tryGrant(t, consumeOrders); access.KindOf(err) != access.Limit {
+		if _, err := l.TryGrant(t, consumeOrders); access.KindOf(err) != access.Limit {
 			t.Errorf("granting what the broker refuses: %v, want limit", err)
 		}
 	}
@@ -683,14 +614,14 @@ func twoThousand(t *testing.T, b *bed) {
 
 func declaredStays(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, adminShop)
-	conn := b.login(t, l.credential(t, false), "shop")
+	l.Grant(t, adminShop)
+	conn := b.login(t, l.Credential(t), "shop")
 	if _, err := channel(t, conn).QueueDeclare("theirs", true, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}
-	l.revoke(t, adminShop)
+	l.Revoke(t, adminShop)
 	for _, want := range []access.Outcome{access.Gone, access.WasGone} {
-		if res := l.delete(t); res.Outcome != want {
+		if res := l.Delete(t); res.Outcome != want {
 			t.Errorf("deleting: %+v, want %s", res, want)
 		}
 	}
@@ -704,15 +635,15 @@ func otherLapse(t *testing.T, b *bed) {
 	ours := at(t, b.target())
 	elsewhere := b.target()
 	elsewhere.Instance = "other"
-	theirs := &lapse{Integration: start(t, elsewhere), account: ours.account}
+	theirs := &certificationtest.Holder{Integration: start(t, elsewhere), Account: ours.Account}
 	second := b.target()
 	second.ID = "mq-second"
-	ours.grant(t, consumeOrders)
-	theirs.grant(t, consumeOrders)
-	if ours.account.Name == theirs.account.Name {
-		t.Fatalf("two Lapses share %s", ours.account.Name)
+	ours.Grant(t, consumeOrders)
+	theirs.Grant(t, consumeOrders)
+	if ours.Account.Name == theirs.Account.Name {
+		t.Fatalf("two Lapses share %s", ours.Account.Name)
 	}
-	for name, l := range map[string]*lapse{ours.account.Name: ours, theirs.account.Name: theirs} {
+	for name, l := range map[string]*certificationtest.Holder{ours.Account.Name: ours, theirs.Account.Name: theirs} {
 		if got := accounts(t, l); len(got) != 1 || got[0].Name != name {
 			t.Errorf("%+v, want %s only", got, name)
 		}
@@ -721,7 +652,7 @@ func otherLapse(t *testing.T, b *bed) {
 	if err != nil || len(page.Principals) != 0 {
 		t.Errorf("another integration lists %+v, %v", page.Principals, err)
 	}
-	theirs.revoke(t, consumeOrders)
+	theirs.Revoke(t, consumeOrders)
 	b.can(t, ours, consumeOrders, true)
 	// A list of more than a page is read page by page.
 	seen := map[string]bool{}
@@ -756,15 +687,15 @@ func lostAnswer(t *testing.T, b *bed) {
 		l := at(t, b.target(func(c *rabbitmq.Config, _ *rabbitmq.Secret) { c.URL = "http://" + proxy.Address() }))
 		proxy.Heal()
 		proxy.CutAfter(turn)
-		l.tryGrant(t, consumeOrders) // fails, unless a reading was repeated
+		l.TryGrant(t, consumeOrders) // fails, unless a reading was repeated
 		proxy.Heal()
-		l.held = nil
-		l.grant(t, consumeOrders)
+		l.Holds = nil
+		l.Grant(t, consumeOrders)
 		if got := accounts(t, l); len(got) != 1 {
 			t.Errorf("cut at %d: %d users", turn, len(got))
 		}
 		b.can(t, l, consumeOrders, true)
-		if !(&observer{b}).CanLogin(t, l.credential(t, false)) {
+		if !(&observer{b}).CanLogin(t, l.Credential(t)) {
 			t.Errorf("cut at %d: nobody can log in", turn)
 		}
 	}
@@ -779,11 +710,13 @@ func systemUsers(t *testing.T, b *bed) {
 	}
 	before := others()
 	l := at(t, b.target())
-	l.grant(t, consumeOrders, management)
-	l.credential(t, true)
-	l.revoke(t, consumeOrders)
-	l.revoke(t, management)
-	l.delete(t)
+	l.Grant(t, consumeOrders, management)
+	if _, err := l.TryCredential(t, true); err != nil {
+		t.Fatal(err)
+	}
+	l.Revoke(t, consumeOrders)
+	l.Revoke(t, management)
+	l.Delete(t)
 	if after := others(); fmt.Sprint(before) != fmt.Sprint(after) {
 		t.Errorf("users that are not Lapse's were changed:\n%v\n%v", before, after)
 	}
@@ -793,10 +726,10 @@ func closeOneByOne(t *testing.T, b *bed) {
 	b.gate.set(func() { b.gate.without = "/connections/username/" })
 	defer b.gate.set(func() { b.gate.without = "" })
 	l, other := at(t, b.target()), at(t, b.target())
-	l.grant(t, consumeOrders)
-	other.grant(t, consumeOrders)
-	stays := b.login(t, other.credential(t, false), "shop")
-	c := l.credential(t, false)
+	l.Grant(t, consumeOrders)
+	other.Grant(t, consumeOrders)
+	stays := b.login(t, other.Credential(t), "shop")
+	c := l.Credential(t)
 	open := []*amqp.Connection{b.login(t, c, "shop"), b.login(t, c, "shop")}
 	// This list is of the statistics, which the broker makes every five seconds.
 	known := func() bool {
@@ -812,7 +745,7 @@ func closeOneByOne(t *testing.T, b *bed) {
 	for deadline := time.Now().Add(15 * time.Second); !known() && time.Now().Before(deadline); {
 		time.Sleep(50 * time.Millisecond)
 	}
-	l.revoke(t, consumeOrders)
+	l.Revoke(t, consumeOrders)
 	for _, conn := range open {
 		if !eventually(conn.IsClosed) {
 			t.Error("a connection is open")
@@ -825,61 +758,61 @@ func closeOneByOne(t *testing.T, b *bed) {
 
 func narrowedByHand(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, readWriteShop)
-	l.grant(t, consumeOrders)
-	l.grant(t, publishTopic)
-	b.put(t, record{Configure: "^$", Write: "^(?:events)$", Read: "^orders$"}, "permissions", "shop", l.account.Name)
-	b.remove(t, "topic-permissions", "shop", l.account.Name, "events")
-	l.revoke(t, publishTopic)
+	l.Grant(t, readWriteShop)
+	l.Grant(t, consumeOrders)
+	l.Grant(t, publishTopic)
+	b.put(t, record{Configure: "^$", Write: "^(?:events)$", Read: "^orders$"}, "permissions", "shop", l.Account.Name)
+	b.remove(t, "topic-permissions", "shop", l.Account.Name, "events")
+	l.Revoke(t, publishTopic)
 	b.can(t, l, consumeOrders, true)
 	b.can(t, l, readWriteShop, false)
-	l.revoke(t, readWriteShop)
+	l.Revoke(t, readWriteShop)
 	b.can(t, l, consumeOrders, true)
 	b.can(t, l, publishEvents, false)
 
-	b.remove(t, "permissions", "shop", l.account.Name)
-	l.grant(t, consumeStarred)
-	b.remove(t, "permissions", "shop", l.account.Name)
-	l.revoke(t, consumeStarred)
+	b.remove(t, "permissions", "shop", l.Account.Name)
+	l.Grant(t, consumeStarred)
+	b.remove(t, "permissions", "shop", l.Account.Name)
+	l.Revoke(t, consumeStarred)
 	b.can(t, l, consumeOrders, false)
 }
 
 func byHand(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, consumeOrders)
-	b.put(t, record{Configure: "^mine-.*", Write: ".*", Read: "^(?:orders)\\z"}, "permissions", "shop", l.account.Name)
-	b.put(t, record{Configure: ".*", Write: ".*", Read: ".*"}, "permissions", "/", l.account.Name)
+	l.Grant(t, consumeOrders)
+	b.put(t, record{Configure: "^mine-.*", Write: ".*", Read: "^(?:orders)\\z"}, "permissions", "shop", l.Account.Name)
+	b.put(t, record{Configure: ".*", Write: ".*", Read: ".*"}, "permissions", "/", l.Account.Name)
 	if got := accounts(t, l); len(got) != 1 || !says(got[0].Foreign, "configure expression of shop") {
 		t.Errorf("the list says %+v", got)
 	}
-	res := l.revoke(t, consumeOrders)
-	if !says(res.Notes, "configure expression of shop") || !says(res.Notes, "vhost:%2F=") {
-		t.Errorf("notes %v", res.Notes)
+	res, err := l.TryRevoke(t, consumeOrders)
+	if err != nil || !says(res.Notes, "configure expression of shop") || !says(res.Notes, "vhost:%2F=") {
+		t.Errorf("notes %v, %v", res.Notes, err)
 	}
-	if all, _ := read[[]record](t, b, "users", l.account.Name, "permissions"); len(all) != 0 {
+	if all, _ := read[[]record](t, b, "users", l.Account.Name, "permissions"); len(all) != 0 {
 		t.Errorf("permissions are left: %+v", all)
 	}
 }
 
 func tagByHand(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, consumeOrders)
-	b.tag(t, l.account.Name, "monitoring")
-	slots, err := l.Held(t.Context(), l.account, []access.Entitlement{monitoring, management})
+	l.Grant(t, consumeOrders)
+	b.tag(t, l.Account.Name, "monitoring")
+	slots, err := l.Held(t.Context(), l.Account, []access.Entitlement{monitoring, management})
 	if err != nil || len(slots) != 2 || slots[0].Write != "" || len(slots[0].HeldAs) != 1 || slots[1].Write == "" {
 		t.Errorf("held %+v, %v", slots, err)
 	}
 	if got := accounts(t, l); len(got) != 1 || !says(got[0].Foreign, "monitoring") || len(got[0].Entitlements) != 1 {
 		t.Errorf("the list says %+v", got)
 	}
-	if res := l.grant(t, monitoring); res.Entries[0].Outcome != access.AlreadyHeld {
+	if res := l.Grant(t, monitoring); res.Entries[0].Outcome != access.AlreadyHeld {
 		t.Errorf("%+v, want already_held", res.Entries)
 	}
 	// Somebody takes it away: a baseline is kept, and not given again.
-	u, _ := read[user](t, b, "users", l.account.Name)
+	u, _ := read[user](t, b, "users", l.Account.Name)
 	u.Tags = slices.DeleteFunc(u.Tags, func(tag string) bool { return tag == "monitoring" })
 	b.put(t, map[string]string{"password_hash": u.Hash, "tags": strings.Join(u.Tags, ",")}, "users", u.Name)
-	_, err = l.Grant(t.Context(), integrations.GrantRequest{Account: l.account, Want: []access.Entitlement{management}, Remain: []access.Claim{{Entitlement: consumeOrders}, {Entitlement: monitoring, Baseline: true}}})
+	_, err = l.Integration.Grant(t.Context(), integrations.GrantRequest{Account: l.Account, Want: []access.Entitlement{management}, Remain: []access.Claim{{Entitlement: consumeOrders}, {Entitlement: monitoring, Baseline: true}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -889,63 +822,43 @@ func tagByHand(t *testing.T, b *bed) {
 
 func opaqueNames(t *testing.T, b *bed) {
 	l := at(t, b.target(func(c *rabbitmq.Config, _ *rabbitmq.Secret) { c.OpaqueNames = true }))
-	l.account.Email = "ana.bell@example.com"
-	l.grant(t, consumeOrders)
-	if strings.Contains(l.account.Name, "ana") || strings.Contains(l.account.Name, "bell") {
-		t.Errorf("the account is %s", l.account.Name)
+	l.Account.Email = "ana.bell@example.com"
+	l.Grant(t, consumeOrders)
+	if strings.Contains(l.Account.Name, "ana") || strings.Contains(l.Account.Name, "bell") {
+		t.Errorf("the account is %s", l.Account.Name)
 	}
-	if u, _ := read[user](t, b, "users", l.account.Name); strings.Contains(fmt.Sprint(u), "ana") {
+	if u, _ := read[user](t, b, "users", l.Account.Name); strings.Contains(fmt.Sprint(u), "ana") {
 		t.Errorf("the user is %+v", u)
 	}
 	// The setting may change: the account is found by its mark.
-	l.Integration, l.account.Name = start(t, b.target()), ""
-	l.held = nil
-	l.grant(t, consumeOrders)
+	l.Integration, l.Account.Name = start(t, b.target()), ""
+	l.Holds = nil
+	l.Grant(t, consumeOrders)
 	if got := accounts(t, l); len(got) != 1 {
 		t.Errorf("%d accounts, want 1", len(got))
 	}
-	l.revoke(t, consumeOrders)
+	l.Revoke(t, consumeOrders)
 }
 
 func amqResources(t *testing.T, b *bed) {
 	direct := entitlement("publish", "exchange", "shop", "amq.default")
 	l := at(t, b.target())
-	if _, err := l.tryGrant(t, direct); access.KindOf(err) != access.Invalid || !strings.Contains(err.Error(), "amq_resources") {
+	if _, err := l.TryGrant(t, direct); access.KindOf(err) != access.Invalid || !strings.Contains(err.Error(), "amq_resources") {
 		t.Errorf("granting %s: %v, want invalid and the setting", direct, err)
 	}
 	l.Integration = start(t, b.target(func(c *rabbitmq.Config, _ *rabbitmq.Secret) { c.AMQResources = true }))
-	l.grant(t, direct)
-	conn := b.login(t, l.credential(t, false), "shop")
+	l.Grant(t, direct)
+	conn := b.login(t, l.Credential(t), "shop")
 	if err := publish("", "invoices.eu")(channel(t, conn)); err != nil {
 		t.Errorf("publishing to a queue: %v", err)
 	}
 	if err := publish("events", "x")(channel(t, conn)); !refused(err) {
 		t.Errorf("publishing to an exchange: %v", err)
 	}
-	l.revoke(t, direct)
-	if !slices.Equal(catalog(t, l.Integration)[direct.Resource], []string{"publish"}) {
+	l.Revoke(t, direct)
+	if found, _ := certificationtest.Catalog(t, l.Integration); !slices.Equal(found[direct.Resource.String()].Permissions, []string{"publish"}) {
 		t.Errorf("the default exchange is not offered as it can be granted")
 	}
-}
-
-// catalog reads all pages of Discover.
-func catalog(t *testing.T, i integrations.Integration) map[access.Resource][]string {
-	t.Helper()
-	found := map[access.Resource][]string{}
-	for cursor, more := "", true; more; {
-		page, err := i.Discover(t.Context(), cursor)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range page.Resources {
-			if found[f.Resource] != nil {
-				t.Errorf("%s is offered twice", f.Resource)
-			}
-			found[f.Resource] = f.Permissions
-		}
-		cursor, more = page.Next, page.Next != ""
-	}
-	return found
 }
 
 func discovery(t *testing.T, b *bed) {
@@ -963,10 +876,10 @@ func discovery(t *testing.T, b *bed) {
 	if _, err := channel(t, conn).QueueDeclare("exclusive", false, true, true, false, nil); err != nil {
 		t.Fatal(err)
 	}
-	found := catalog(t, start(t, b.target()))
+	found, _ := certificationtest.Catalog(t, start(t, b.target()))
 	queues := 0
 	for r := range found {
-		if r.Type == "queue" && strings.HasPrefix(r.Path, "many/many-") {
+		if strings.HasPrefix(r, "queue:many/many-") {
 			queues++
 		}
 	}
@@ -977,29 +890,18 @@ func discovery(t *testing.T, b *bed) {
 		"tag:management": "[member]", "tag:administrator": "[]", "queue:many/exclusive": "[]", "exchange:many/inside": "[bind_from]",
 		"exchange:shop/amq.topic": "[]", "topic:shop/events/%23.paid": "[publish]", "vhost:%2F": "[read write configure read_write admin]",
 	} {
-		r, err := access.ParseResource(e)
-		if got := fmt.Sprint(found[r]); err != nil || got != want {
-			t.Errorf("%s: %s, %v; want %s", e, got, err, want)
+		if got := fmt.Sprint(found[e].Permissions); got != want {
+			t.Errorf("%s: %s, want %s", e, got, want)
 		}
 	}
 	few := start(t, b.target(func(c *rabbitmq.Config, _ *rabbitmq.Secret) {
 		c.MaxResources, c.Include, c.Exclude = 3, []string{"queue:many/*"}, []string{"queue:*/many-000"}
 	}))
-	var warnings []string
-	total := 0
-	for cursor, more := "", true; more; {
-		page, err := few.Discover(t.Context(), cursor)
-		if err != nil {
-			t.Fatal(err)
-		}
-		total, warnings = total+len(page.Resources), append(warnings, page.Warnings...)
-		cursor, more = page.Next, page.Next != ""
+	if found, warnings := certificationtest.Catalog(t, few); len(found) != 3 || !says(warnings, "max_resources") {
+		t.Errorf("%d resources, warnings %v", len(found), warnings)
 	}
-	if total != 3 || !says(warnings, "max_resources") {
-		t.Errorf("%d resources, warnings %v", total, warnings)
-	}
-	left := &lapse{Integration: few, account: someone()}
-	if _, err := left.tryGrant(t, consumeOrders); access.KindOf(err) != access.Invalid {
+	left := &certificationtest.Holder{Integration: few, Account: someone()}
+	if _, err := left.TryGrant(t, consumeOrders); access.KindOf(err) != access.Invalid {
 		t.Errorf("granting what is left out: %v, want invalid", err)
 	}
 	for _, cursor := range []string{"x", "e30"} {
@@ -1068,8 +970,8 @@ func ownPassword(t *testing.T, b *bed) {
 		t.Errorf("with the new password: %+v, %v", report, err)
 	}
 	l := at(t, target)
-	l.grant(t, consumeOrders)
-	l.revoke(t, consumeOrders)
+	l.Grant(t, consumeOrders)
+	l.Revoke(t, consumeOrders)
 }
 
 func terminateSessions(t *testing.T, b *bed) {
@@ -1078,9 +980,9 @@ func terminateSessions(t *testing.T, b *bed) {
 		first, lastOne bool // whether connections are closed
 	}{{"always", true, true}, {"last", false, true}, {"never", false, false}} {
 		l := at(t, b.target(func(c *rabbitmq.Config, _ *rabbitmq.Secret) { c.TerminateSessions = test.setting }))
-		l.grant(t, consumeOrders)
-		l.grant(t, publishEvents)
-		c := l.credential(t, false)
+		l.Grant(t, consumeOrders)
+		l.Grant(t, publishEvents)
+		c := l.Credential(t)
 		for _, step := range []struct {
 			end    access.Entitlement
 			closed bool
@@ -1089,7 +991,7 @@ func terminateSessions(t *testing.T, b *bed) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l.revoke(t, step.end)
+			l.Revoke(t, step.end)
 			if step.closed != eventually(conn.IsClosed) {
 				t.Errorf("%s: after the end of %s the connection is closed: %t", test.setting, step.end, !step.closed)
 			}
@@ -1102,78 +1004,49 @@ func terminateSessions(t *testing.T, b *bed) {
 // while it was being opened.
 func ghostConnection(t *testing.T, b *bed) {
 	l := at(t, b.target())
-	l.grant(t, consumeOrders)
+	l.Grant(t, consumeOrders)
 	t.Cleanup(func() { b.gate.set(func() { b.gate.bug = nil }) })
 	b.gate.set(func() {
 		b.gate.bug = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/connections/username/") {
 				return false
 			}
-			fmt.Fprintf(w, `[{"name":"127.0.0.1:1 -> 127.0.0.1:2","user":%q}]`, l.account.Name)
+			fmt.Fprintf(w, `[{"name":"127.0.0.1:1 -> 127.0.0.1:2","user":%q}]`, l.Account.Name)
 			return true
 		}
 	})
-	l.revoke(t, consumeOrders)
+	l.Revoke(t, consumeOrders)
 	b.can(t, l, consumeOrders, false)
 }
 
 func witnesses(t *testing.T, b *bed) {
-	w, err := rabbitmq.Kind().Witness(b.target())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	o := &observer{b}
-	all := []access.Entitlement{consumeOrders, manageOrders, publishTopic, publishEvents, bindEvents, readShop, writeShop, configureShop, readWriteShop, adminShop, consumeStarred, management}
-	for _, e := range all {
-		l := at(t, b.target())
-		if there, err := w.Exists(t.Context(), "lapse_nobody"); there || err != nil {
-			t.Errorf("nobody exists: %t, %v", there, err)
-		}
-		l.grant(t, e)
-		c := l.credential(t, false)
-		for _, step := range []func(){func() {}, func() { l.revoke(t, e) }} {
-			step()
-			for _, x := range all {
-				if saw, err := w.Can(t.Context(), l.account, x); err != nil || saw != o.Can(t, l.account, x) {
-					t.Errorf("with %s the witness says of %s: %t, %v", l.held, x, saw, err)
-				}
-			}
-			if in, err := w.CanLogin(t.Context(), c); err != nil || in != (len(l.held) > 0) {
-				t.Errorf("with %s the witness logs in: %t, %v", l.held, in, err)
-			}
-		}
-		if there, err := w.Exists(t.Context(), l.account.Name); !there || err != nil {
-			t.Errorf("%s exists: %t, %v", l.account.Name, there, err)
-		}
-		l.delete(t)
-	}
+	certificationtest.Witness(t, b.harness())
 }
 
 func topicExchange(t *testing.T, b *bed) {
 	b.put(t, map[string]any{"durable": true, "type": "fanout"}, "exchanges", "shop", "fan")
 	l := at(t, b.target())
-	if _, err := l.tryGrant(t, entitlement("publish", "topic", "shop", "fan", "orders.*")); access.KindOf(err) != access.Invalid {
+	if _, err := l.TryGrant(t, entitlement("publish", "topic", "shop", "fan", "orders.*")); access.KindOf(err) != access.Invalid {
 		t.Errorf("a pattern on an exchange that looks at none: %v, want invalid", err)
 	}
-	if _, err := l.tryGrant(t, entitlement("publish", "topic", "shop", "events", "#.*")); access.KindOf(err) != access.Invalid || !strings.Contains(err.Error(), "*.#") {
+	if _, err := l.TryGrant(t, entitlement("publish", "topic", "shop", "events", "#.*")); access.KindOf(err) != access.Invalid || !strings.Contains(err.Error(), "*.#") {
 		t.Errorf("another spelling of a pattern: %v, want invalid and the usual one", err)
 	}
 }
 
 func apiDown(t *testing.T, b *bed) {
 	l := at(t, b.target(direct(b)))
-	l.grant(t, consumeOrders)
+	l.Grant(t, consumeOrders)
 	if err := b.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.tryRevoke(t, consumeOrders); access.KindOf(err) != access.Retry {
+	if _, err := l.TryRevoke(t, consumeOrders); access.KindOf(err) != access.Retry {
 		t.Errorf("revoking: %v, want retry", err)
 	}
 	if err := b.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	l.revoke(t, consumeOrders)
+	l.Revoke(t, consumeOrders)
 	b.can(t, l, consumeOrders, false)
 }
 

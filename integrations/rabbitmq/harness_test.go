@@ -27,6 +27,7 @@ import (
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/integrationtest"
 	"github.com/lapse-access/lapse/integrations/rabbitmq"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/describe"
 	"github.com/lapse-access/lapse/internal/localrabbitmq"
 	"github.com/lapse-access/lapse/internal/localrabbitmq/localrabbitmqtest"
@@ -133,15 +134,7 @@ func bedOn(t testing.TB, s *localrabbitmq.Server) *bed {
 // setUp makes the connector by the script of a tier. It has nothing else.
 func (b *bed) setUp(t testing.TB, tier string) {
 	t.Helper()
-	d, err := describe.New(rabbitmq.Kind(), setupOptions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(d.Setup, func(have integrations.Tier) bool { return have.Name == tier })
-	if i < 0 {
-		t.Fatalf("there is no tier %s", tier)
-	}
-	if _, err := b.Script(t.Context(), d.Setup[i].Script, connectorPass+"\n"); err != nil {
+	if _, err := b.Script(t.Context(), certificationtest.Script(t, rabbitmq.Kind(), tier, setupOptions), connectorPass+"\n"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -290,14 +283,8 @@ func entitlement(permission, typ string, names ...string) access.Entitlement {
 	return access.Entitlement{Integration: integration, Resource: access.NewResource(typ, names...), Permission: permission}
 }
 
-var people atomic.Int64
-
 // someone is a person of whom the broker knows nothing.
-func someone() access.Account {
-	n := people.Add(1)
-	id := fmt.Sprintf("p-%d", n)
-	return access.Account{ID: access.AccountID(integration, id), Integration: integration, PersonID: id, Email: fmt.Sprintf("person.%d@example.com", n)}
-}
+func someone() access.Account { return certificationtest.Someone(integration) }
 
 var (
 	consumeOrders  = entitlement("consume", "queue", "shop", "orders")

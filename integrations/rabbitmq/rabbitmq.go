@@ -102,6 +102,7 @@ func Kind() integrations.Kind {
 		Credentials:   true,
 		RotatesSecret: true,
 		Setup:         integrations.Setup{Language: "sh", Options: func() any { return new(setup) }, Tiers: tiers},
+		LastResort:    lastResort(),
 		Certification: certification,
 		New:           New,
 		Witness:       newWitness,
@@ -126,6 +127,15 @@ var (
 	_ integrations.SecretRotator    = (*integration)(nil)
 )
 
+// base is where the API is.
+func (c Config) base() string {
+	at := c.URL
+	if !strings.Contains(at, "://") {
+		at = "https://" + at
+	}
+	return strings.TrimSuffix(strings.TrimRight(at, "/"), "/api") + "/api"
+}
+
 // New makes an integration. It does not connect.
 func New(t integrations.Target) (integrations.Integration, error) {
 	config, ok := t.Config.(*Config)
@@ -136,11 +146,7 @@ func New(t integrations.Target) (integrations.Integration, error) {
 	if !ok {
 		return nil, access.Errorf(access.Invalid, "integration %s: the secret is a %T", t.Name, t.Secret)
 	}
-	i := &integration{instance: t.Instance, id: t.ID, config: *config, secret: *secret, base: config.URL}
-	if !strings.Contains(i.base, "://") {
-		i.base = "https://" + i.base
-	}
-	i.base = strings.TrimSuffix(strings.TrimRight(i.base, "/"), "/api") + "/api"
+	i := &integration{instance: t.Instance, id: t.ID, config: *config, secret: *secret, base: config.base()}
 	var err error
 	if i.api, err = i.as(secret.Username, secret.Password); err != nil {
 		return nil, access.Errorf(access.KindOf(err), "integration %s: %v", t.Name, err)

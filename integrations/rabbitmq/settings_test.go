@@ -3,74 +3,31 @@ package rabbitmq
 import (
 	"encoding/json"
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v4"
-
-	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
-	"github.com/lapse-access/lapse/internal/spec"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 )
 
-// TestConfig reads settings as lapse.yaml has them.
-func TestConfig(t *testing.T) {
-	for _, test := range []struct {
-		name, yaml string
-		fault      string // what is named; "" for none
-	}{
-		{"only the URL", "url: https://mq", ""},
-		{"everything", `{url: "mq:15671", tls_skip_verify: true, amqp_url: "amqps://mq", opaque_names: true, terminate_sessions: last, amq_resources: true,
+// TestSettings reads settings as lapse.yaml has them.
+func TestSettings(t *testing.T) {
+	certificationtest.Settings(t, Kind(), &Secret{}, &Config{URL: "mq", TerminateSessions: "always", ExpressionLimit: 30000, MaxResources: 10000}, [][3]string{
+		{"only the URL", "url: mq", ""},
+		{"everything", `{url: "https://mq:15671", tls_skip_verify: true, amqp_url: "amqps://mq", opaque_names: true, terminate_sessions: last, amq_resources: true,
 			allow_tags: [administrator], expression_limit: 1000, include: ["queue:shop/*"], exclude: ["queue:*/x"], max_resources: 5}`, ""},
+		{"no scheme", `url: "mq:15671"`, ""},
 		{"no URL", "opaque_names: true", "url"},
 		{"a limit that no broker has", "{url: mq, expression_limit: 100000}", "expression_limit"},
 		{"a key that is none", "{url: mq, uri: mq}", "uri"},
 		{"a setting that is none", "{url: mq, terminate_sessions: sometimes}", "terminate_sessions"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			var node yaml.Node
-			if err := yaml.Unmarshal([]byte(test.yaml), &node); err != nil {
-				t.Fatal(err)
-			}
-			var config Config
-			faults := spec.Decode(&node, "config", &config).Err()
-			switch {
-			case test.fault == "" && faults != nil:
-				t.Fatalf("faults: %v", faults)
-			case test.fault != "" && (faults == nil || !strings.Contains(faults.Error(), test.fault)):
-				t.Fatalf("faults: %v, want one that names %s", faults, test.fault)
-			case test.fault != "":
-				return
-			}
-			if _, err := New(integrations.Target{Name: "x", Config: &config, Secret: &Secret{}}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-
-	var node yaml.Node
-	if err := yaml.Unmarshal([]byte("url: mq"), &node); err != nil {
-		t.Fatal(err)
-	}
-	var got Config
-	if err := spec.Decode(&node, "", &got).Err(); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(Config{URL: "mq", TerminateSessions: "always", ExpressionLimit: 30000, MaxResources: 10000}, got); diff != "" {
-		t.Errorf("defaults (-want +got):\n%s", diff)
-	}
-}
-
-func TestNewRefuses(t *testing.T) {
-	for _, c := range []Config{
-		{URL: "https://mq", CACertificate: "not PEM"}, {URL: "https://u:p@mq"}, {URL: "ftp://mq"}, {URL: "https://"},
-		{URL: "mq", AMQPURL: "https://mq"}, {URL: "mq", AMQPURL: "mq:5672"}, {URL: "mq", AMQPURL: "amqps://u:p@mq"},
-	} {
-		if _, err := New(integrations.Target{Name: "x", Config: &c, Secret: &Secret{}}); access.KindOf(err) != access.Invalid {
-			t.Errorf("%+v: %v, want invalid", c, err)
-		}
-	}
+		{"a certificate that is none", "{url: https://mq, ca_certificate: not PEM}", "not PEM"},
+		{"a login in the URL", "url: https://u:p@mq", "more than a host"},
+		{"a URL of something else", "url: ftp://mq", "form"},
+		{"a URL without a host", "url: https://", "form"},
+		{"AMQP by HTTP", "{url: mq, amqp_url: https://mq}", "amqp_url"},
+		{"AMQP without a scheme", `{url: mq, amqp_url: "mq:5672"}`, "amqp_url"},
+		{"a login in the AMQP URL", `{url: mq, amqp_url: "amqps://u:p@mq"}`, "amqp_url"},
+	})
 }
 
 func TestCommand(t *testing.T) {

@@ -8,21 +8,14 @@ import (
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations/rabbitmq"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/describe"
 )
 
 // check is what Check says of the bed's connector, by the names of the items.
 func (b *bed) check(t *testing.T) map[string]access.CheckItem {
 	t.Helper()
-	report, err := start(t, b.target()).Check(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	items := map[string]access.CheckItem{}
-	for _, item := range report.Items {
-		items[item.Name] = item
-	}
-	return items
+	return certificationtest.Check(t, start(t, b.target()))
 }
 
 // TestTiers runs the script of each tier on an empty broker: Check misses just
@@ -44,11 +37,9 @@ func TestTiers(t *testing.T) {
 					b.setUp(t, tier.Name)
 					defer b.remove(t, "users", connector)
 					b.misses(t, tier.Operations)
-					if found := catalog(t, start(t, b.target())); found[consumeOrders.Resource] == nil || found[publishTopic.Resource] == nil || found[adminShop.Resource] == nil {
-						t.Errorf("the catalog has %v", found)
-					}
+					certificationtest.Offers(t, start(t, b.target()), consumeOrders, publishTopic, adminShop)
 					l := at(t, b.target())
-					_, err := l.tryGrant(t, consumeOrders, publishTopic, management)
+					_, err := l.TryGrant(t, consumeOrders, publishTopic, management)
 					if !slices.Contains(tier.Operations, "grant") {
 						if access.KindOf(err) != access.Privilege {
 							t.Errorf("granting: %v, want privilege", err)
@@ -58,12 +49,12 @@ func TestTiers(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					conn := b.login(t, l.credential(t, false), "shop")
-					l.revoke(t, consumeOrders, publishTopic, management)
+					conn := b.login(t, l.Credential(t), "shop")
+					l.Revoke(t, consumeOrders, publishTopic, management)
 					if !eventually(conn.IsClosed) {
 						t.Error("a connection is open")
 					}
-					l.delete(t)
+					l.Delete(t)
 				})
 			}
 			t.Run("without rights", func(t *testing.T) {
@@ -107,10 +98,10 @@ func (b *bed) without(t *testing.T, d describe.Kind) {
 			b.put(t, map[string]string{"password": connectorPass, "tags": test.tags}, "users", connector)
 			b.misses(t, test.given)
 			l := at(t, b.target())
-			if _, err := l.tryGrant(t, consumeStarred); access.KindOf(err) != test.kind {
+			if _, err := l.TryGrant(t, consumeStarred); access.KindOf(err) != test.kind {
 				t.Errorf("granting: %v, want %s", err, test.kind)
 			}
-			if _, err := l.tryRevoke(t, consumeStarred); access.KindOf(err) != test.kind {
+			if _, err := l.TryRevoke(t, consumeStarred); access.KindOf(err) != test.kind {
 				t.Errorf("revoking: %v, want %s", err, test.kind)
 			}
 			remedy := b.check(t)[test.item].Remedy
@@ -129,8 +120,8 @@ func (b *bed) without(t *testing.T, d describe.Kind) {
 			}
 			b.put(t, map[string]string{"password": connectorPass, "tags": "administrator"}, "users", connector)
 			b.misses(t, all)
-			l.grant(t, consumeStarred)
-			l.revoke(t, consumeStarred)
+			l.Grant(t, consumeStarred)
+			l.Revoke(t, consumeStarred)
 		})
 	}
 	t.Run("its password", func(t *testing.T) {
@@ -138,7 +129,7 @@ func (b *bed) without(t *testing.T, d describe.Kind) {
 		if item := b.check(t)["connect"]; item.OK || item.Detail == "" {
 			t.Errorf("check says %+v", item)
 		}
-		if _, err := at(t, b.target()).tryGrant(t, consumeStarred); access.KindOf(err) != access.Auth {
+		if _, err := at(t, b.target()).TryGrant(t, consumeStarred); access.KindOf(err) != access.Auth {
 			t.Errorf("granting: %v, want auth", err)
 		}
 	})

@@ -24,6 +24,14 @@ func newWitness(t integrations.Target) (integrations.Witness, error) {
 	return witness{made.(*integration)}, nil
 }
 
+// given are the tags of which another one gives everything:
+// https://www.rabbitmq.com/docs/management#permissions
+var given = map[string][]string{
+	"administrator": {"management", "policymaker", "monitoring"},
+	"monitoring":    {"management"},
+	"policymaker":   {"management"},
+}
+
 // Can looks at every name that the permission is about: for a virtual host at
 // names that nothing has.
 func (w witness) Can(ctx context.Context, a access.Account, e access.Entitlement) (bool, error) {
@@ -39,7 +47,7 @@ func (w witness) Can(ctx context.Context, a access.Account, e access.Entitlement
 		return false, nil
 	}
 	if err != nil || e.Resource.Type == "tag" {
-		return err == nil && slices.Contains(u.Tags, names[0]), err
+		return err == nil && slices.ContainsFunc(u.Tags, func(tag string) bool { return tag == names[0] || slices.Contains(given[tag], names[0]) }), err
 	}
 	permissions, topics, err := w.i.api.records(ctx, a.Name)
 	if err != nil {

@@ -1,7 +1,6 @@
 package rediscloud_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -48,7 +47,7 @@ func TestRC01BothKeysAreSentAndARefusalNamesItsCauses(t *testing.T) {
 		}
 	}
 	b.viewer = true
-	_, err := b.live(t).tryGrant(t.Context(), readOrders)
+	_, err := b.live(t).TryGrant(t, readOrders)
 	if access.KindOf(err) != access.Privilege || !strings.Contains(remedy(err), "CIDR") || !strings.Contains(remedy(err), "Owner") {
 		t.Errorf("a viewer's grant: %v, want privilege, and the CIDR list and the role as causes", err)
 	}
@@ -61,14 +60,14 @@ func TestRC02AGrantWaitsForTheTaskAndForActiveTwice(t *testing.T) {
 	o := &observer{b}
 	begun := b.time.now()
 	l.grant(t, writeOrders)
-	if !o.allows(t, b.orders, l.account.Name, []string{"set", "k", "v"}) {
+	if !o.allows(t, b.orders, l.Account.Name, []string{"set", "k", "v"}) {
 		t.Error("the grant is said to be there, and the database does not know the user")
 	}
 	// Two tasks, and ten seconds between two looks at what is active.
 	if took := b.time.now().Sub(begun); took < 2*taskProcessing+10*time.Second || took > time.Minute {
 		t.Errorf("the grant took %s", took)
 	}
-	if c := l.credential(t); !o.CanLogin(t, c) {
+	if c := l.Credential(t); !o.CanLogin(t, c) {
 		t.Error("the credential is handed over, and no database takes it")
 	}
 }
@@ -94,7 +93,7 @@ func TestRC03ATaskThatIsNotKnownYetIsAwaitedAndAFailureHasItsKind(t *testing.T) 
 		"ACL_GENERAL_ERROR": access.Retry, "SOMETHING_NEW": access.Unknown, "UNAUTHORIZED": access.Auth,
 	} {
 		b.fail = func(*modelTask) string { return code }
-		_, err := b.live(t).tryGrant(t.Context(), readOrders)
+		_, err := b.live(t).TryGrant(t, readOrders)
 		if access.KindOf(err) != want || !strings.Contains(err.Error(), code) || strings.Contains(err.Error(), b.apiKey) {
 			t.Errorf("a task that fails with %s: %v (%s), want %s", code, err, access.KindOf(err), want)
 		}
@@ -112,8 +111,8 @@ func TestRC04TheStrongestLevelOfADatabaseHolds(t *testing.T) {
 		{func() { l.grant(t, readOrders) }, "Read-Only"},
 		{func() { l.grant(t, allOrders) }, "Full-Access"},
 		{func() { l.grant(t, writeOrders) }, "Full-Access"},
-		{func() { l.revoke(t, allOrders) }, "Read-Write"},
-		{func() { l.revoke(t, writeOrders) }, "Read-Only"},
+		{func() { l.Revoke(t, allOrders) }, "Read-Write"},
+		{func() { l.Revoke(t, writeOrders) }, "Read-Only"},
 	} {
 		step.do()
 		if diff := cmp.Diff(map[string]string{"production/orders": step.rule}, l.shown(b.cloud)); diff != "" {
@@ -127,12 +126,12 @@ func TestRC05TheOtherDatabaseStaysAndTheUserIsUntouched(t *testing.T) {
 	b := plain(t)
 	l := b.live(t)
 	l.grant(t, writeOrders, readMails)
-	c := l.credential(t)
+	c := l.Credential(t)
 	var before, after modelUser
-	b.locked(func() { before = *b.user(l.account.Name) })
+	b.locked(func() { before = *b.user(l.Account.Name) })
 	b.requests = nil
-	l.revoke(t, writeOrders)
-	b.locked(func() { after = *b.user(l.account.Name) })
+	l.Revoke(t, writeOrders)
+	b.locked(func() { after = *b.user(l.Account.Name) })
 	if before != after || slices.ContainsFunc(b.requests, func(r string) bool { return strings.Contains(r, "/acl/users") }) {
 		t.Errorf("the user was changed: %v", b.requests)
 	}
@@ -150,8 +149,8 @@ func TestRC06TheLastRevokeDeletesTheUserAndThenTheRole(t *testing.T) {
 	l := b.live(t)
 	l.grant(t, writeOrders)
 	b.requests = nil
-	if res := l.revoke(t, writeOrders); res.Entries[0].Outcome != access.Gone {
-		t.Errorf("%+v", res.Entries)
+	if entry := l.Revoke(t, writeOrders); entry.Outcome != access.Gone {
+		t.Errorf("%+v", entry)
 	}
 	var kinds []string
 	for _, r := range b.requests {
@@ -162,7 +161,7 @@ func TestRC06TheLastRevokeDeletesTheUserAndThenTheRole(t *testing.T) {
 		t.Errorf("the changes were %v, want the user and then the role", kinds)
 	}
 	b.locked(func() {
-		if b.user(l.account.Name) != nil || slices.ContainsFunc(b.roles, func(r *modelRole) bool { return strings.HasPrefix(r.name, "lapse_") }) {
+		if b.user(l.Account.Name) != nil || slices.ContainsFunc(b.roles, func(r *modelRole) bool { return strings.HasPrefix(r.name, "lapse_") }) {
 			t.Error("something is left")
 		}
 	})
@@ -176,10 +175,10 @@ func TestAWrongAddressIsNoEmptyAccount(t *testing.T) {
 	l := b.live(t)
 	l.grant(t, writeOrders)
 	l.Integration = b.start(t, b.target(func(c *rediscloud.Config, _ *rediscloud.Secret) { c.APIURL += "/v2" }))
-	if res, err := l.tryRevoke(t.Context(), writeOrders); access.KindOf(err) != access.Invalid {
+	if res, err := l.TryRevoke(t, writeOrders); access.KindOf(err) != access.Invalid {
 		t.Errorf("revoking at a wrong address: %+v, %v; want invalid", res.Entries, err)
 	}
-	if entries, err := l.Verify(t.Context(), l.account, []access.Entitlement{writeOrders}); access.KindOf(err) != access.Invalid {
+	if entries, err := l.Verify(t.Context(), l.Account, []access.Entitlement{writeOrders}); access.KindOf(err) != access.Invalid {
 		t.Errorf("verifying at a wrong address: %+v, %v; want invalid", entries, err)
 	}
 }
@@ -189,13 +188,13 @@ func TestRC07ANewGrantMakesANewPassword(t *testing.T) {
 	b := plain(t)
 	l, o := b.live(t), &observer{b}
 	l.grant(t, writeOrders)
-	first := l.credential(t)
-	l.revoke(t, writeOrders)
+	first := l.Credential(t)
+	l.Revoke(t, writeOrders)
 	l.grant(t, writeOrders)
 	if o.CanLogin(t, first) {
 		t.Error("the password of the deleted user works again")
 	}
-	if second := l.credential(t); second.Password == first.Password || !o.CanLogin(t, second) {
+	if second := l.Credential(t); second.Password == first.Password || !o.CanLogin(t, second) {
 		t.Error("the new credential does not work, or has the old password")
 	}
 }
@@ -212,8 +211,8 @@ func TestRC08AfterAnAnswerThatWasLostNothingIsMadeTwice(t *testing.T) {
 			}
 			return 0, hit
 		}
-		l.granted(insist(t, l, "granting", func(ctx context.Context) (integrations.GrantResult, error) { return l.tryGrant(ctx, writeOrders) }), []access.Entitlement{writeOrders})
-		insist(t, l, "revoking", func(ctx context.Context) (integrations.RevokeResult, error) { return l.tryRevoke(ctx, writeOrders) })
+		insist(t, l, "granting", func() (integrations.GrantResult, error) { return l.TryGrant(t, writeOrders) })
+		insist(t, l, "revoking", func() (integrations.RevokeResult, error) { return l.TryRevoke(t, writeOrders) })
 		if b.mood != nil {
 			t.Errorf("%s was never asked for", lose)
 		}
@@ -250,7 +249,7 @@ func TestRC09WhatIsPendingIsAwaitedAndAsksForAnotherTry(t *testing.T) {
 		}
 		b.fail = func(*modelTask) string { return code }
 		begun := b.time.now()
-		_, err := b.live(t).tryGrant(t.Context(), writeOrders)
+		_, err := b.live(t).TryGrant(t, writeOrders)
 		if took := b.time.now().Sub(begun); access.KindOf(err) != access.Retry || took < rediscloud.Patience {
 			t.Errorf("%s for ever: %v after %s, want retry", code, err, took)
 		}
@@ -269,7 +268,7 @@ func TestRC10TwoIntegrationsOfOneAccountTakeTurns(t *testing.T) {
 			l.Integration = b.start(t, other)
 		}
 		wg.Go(func() {
-			if _, err := l.tryGrant(t.Context(), readMails); err != nil {
+			if _, err := l.TryGrant(t, readMails); err != nil {
 				t.Errorf("one of ten grants at once: %v", err)
 			}
 		})
@@ -288,7 +287,7 @@ func TestRC11ADelayIsHonouredAndTheRateIsKept(t *testing.T) {
 	b := plain(t)
 	for _, header := range []string{"X-Rate-Limit-Retry-After-Seconds", "Retry-After"} {
 		b.throttled, b.header, b.delay = true, header, 17*time.Second
-		_, err := b.live(t).tryGrant(t.Context(), readMails)
+		_, err := b.live(t).TryGrant(t, readMails)
 		if e, _ := errors.AsType[*access.Error](err); e == nil || e.Kind != access.RateLimited || e.After != b.delay {
 			t.Errorf("asked to wait by %s: %+v", header, err)
 		}
@@ -303,7 +302,7 @@ func TestRC11ADelayIsHonouredAndTheRateIsKept(t *testing.T) {
 	for range 30 {
 		l := b.live(t)
 		wg.Go(func() {
-			if _, err := l.tryGrant(t.Context(), readMails); err != nil {
+			if _, err := l.TryGrant(t, readMails); err != nil {
 				t.Errorf("one of thirty grants at once: %v", err)
 			}
 		})
@@ -320,13 +319,13 @@ func TestRC12TwoRulesThatCannotBeOneAreRefused(t *testing.T) {
 	b := plain(t)
 	l := b.live(t)
 	readCarts, allCarts := entitlement("read_only", "database", "production", "carts"), entitlement("full_access", "database", "production", "carts")
-	if _, err := l.tryGrant(t.Context(), useCarts, readCarts); access.KindOf(err) != access.Invalid {
+	if _, err := l.TryGrant(t, useCarts, readCarts); access.KindOf(err) != access.Invalid {
 		t.Errorf("a rule and a level at once: %v, want invalid", err)
 	}
 	l.grant(t, useCarts)
 	b.requests = nil
 	for _, e := range []access.Entitlement{readCarts, auditors} {
-		if _, err := l.tryGrant(t.Context(), e); access.KindOf(err) != access.Invalid || !strings.Contains(err.Error(), "already has") {
+		if _, err := l.TryGrant(t, e); access.KindOf(err) != access.Invalid || !strings.Contains(err.Error(), "already has") {
 			t.Errorf("%s beside a rule: %v, want invalid", e, err)
 		}
 	}
@@ -334,7 +333,7 @@ func TestRC12TwoRulesThatCannotBeOneAreRefused(t *testing.T) {
 		t.Errorf("something was written: %v", b.requests)
 	}
 	l.grant(t, allCarts)
-	l.revoke(t, allCarts)
+	l.Revoke(t, allCarts)
 	if diff := cmp.Diff(map[string]string{"production/carts": "carts only"}, l.shown(b.cloud)); diff != "" {
 		t.Errorf("after Full-Access went (-want +got):\n%s", diff)
 	}
@@ -347,14 +346,14 @@ func TestRC13WhatSomebodyDidToTheAccountIsReported(t *testing.T) {
 	l.grant(t, writeOrders)
 	// Somebody gives the account another role, and its role to somebody else.
 	b.locked(func() {
-		b.user(l.account.Name).Role = "auditors"
-		b.users = append(b.users, &modelUser{ID: b.next(), Name: "friend", Role: rediscloud.RoleName(l.Integration, l.account.PersonID), Status: "active"})
+		b.user(l.Account.Name).Role = "auditors"
+		b.users = append(b.users, &modelUser{ID: b.next(), Name: "friend", Role: rediscloud.RoleName(l.Integration, l.Account.PersonID), Status: "active"})
 	})
 	page, err := l.Accounts(t.Context(), "")
-	if err != nil || len(page.Principals) != 1 || len(page.Principals[0].Foreign) != 2 || page.Principals[0].Name != l.account.Name {
+	if err != nil || len(page.Principals) != 1 || len(page.Principals[0].Foreign) != 2 || page.Principals[0].Name != l.Account.Name {
 		t.Errorf("the list says %+v, %v; want the account, its other role and the other user", page.Principals, err)
 	}
-	if entries, err := l.Verify(t.Context(), l.account, []access.Entitlement{writeOrders}); err != nil || entries[0].Outcome != access.Gone {
+	if entries, err := l.Verify(t.Context(), l.Account, []access.Entitlement{writeOrders}); err != nil || entries[0].Outcome != access.Gone {
 		t.Errorf("verifying: %+v, %v; want gone", entries, err)
 	}
 	// A grant puts the account's own role back.
@@ -362,12 +361,12 @@ func TestRC13WhatSomebodyDidToTheAccountIsReported(t *testing.T) {
 		t.Errorf("notes: %v", res.Notes)
 	}
 	// The last revoke deletes our user, and leaves the other one and what it has.
-	res := l.revoke(t, writeOrders, readMails)
-	if len(res.Notes) != 1 || !strings.Contains(res.Notes[0], "friend") || res.Entries[0].Outcome != access.Gone {
-		t.Errorf("%+v, notes %v", res.Entries, res.Notes)
+	res, err := l.TryRevoke(t, writeOrders, readMails)
+	if err != nil || len(res.Notes) != 1 || !strings.Contains(res.Notes[0], "friend") || res.Entries[0].Outcome != access.Gone {
+		t.Errorf("%+v, notes %v, %v", res.Entries, res.Notes, err)
 	}
 	b.locked(func() {
-		if b.user(l.account.Name) != nil || b.user("friend") == nil {
+		if b.user(l.Account.Name) != nil || b.user("friend") == nil {
 			t.Error("our user is left, or the other one is gone")
 		}
 	})
@@ -388,16 +387,16 @@ func TestRC14ANewPasswordKeepsTheRole(t *testing.T) {
 	b := plain(t)
 	l, o := b.live(t), &observer{b}
 	l.grant(t, writeOrders)
-	first := l.credential(t)
+	first := l.Credential(t)
 	rules := l.shown(b.cloud)
-	second := l.credential(t)
+	second := l.Credential(t)
 	if diff := cmp.Diff(rules, l.shown(b.cloud)); diff != "" {
 		t.Errorf("(-before +after):\n%s", diff)
 	}
 	if o.CanLogin(t, first) || !o.CanLogin(t, second) {
 		t.Error("the old password works, or the new one does not")
 	}
-	if want := "redis-cli -h 127.0.0.1 -p " + second.Details["port"] + " --tls --user " + l.account.Name + " --askpass"; second.Command != want {
+	if want := "redis-cli -h 127.0.0.1 -p " + second.Details["port"] + " --tls --user " + l.Account.Name + " --askpass"; second.Command != want {
 		t.Errorf("the command is %s, want %s", second.Command, want)
 	}
 }
@@ -412,15 +411,15 @@ func TestRC15ADatabaseThatWasDeletedIsNoObstacle(t *testing.T) {
 		s.databases = slices.DeleteFunc(s.databases, func(d *modelDatabase) bool { return d == b.mails })
 	})
 	// A role that still lists it is refused.
-	if res := l.revoke(t, useCarts); res.Entries[0].Outcome != access.Gone {
-		t.Errorf("revoking beside a deleted database: %+v", res.Entries)
+	if entry := l.Revoke(t, useCarts); entry.Outcome != access.Gone {
+		t.Errorf("revoking beside a deleted database: %+v", entry)
 	}
 	if diff := cmp.Diff(map[string]string{"production/orders": "Read-Write"}, l.shown(b.cloud)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	l.revoke(t, readMails)
+	l.Revoke(t, readMails)
 	l.grant(t, useCarts)
-	l.revoke(t, writeOrders, useCarts)
+	l.Revoke(t, writeOrders, useCarts)
 }
 
 // TestRC16: every request of every test is held against testdata/api.json, as is
@@ -459,12 +458,9 @@ func TestTenGrantsAtOnce(t *testing.T) {
 		lives[n] = l
 		l.asked = func(kind access.ErrorKind) { t.Errorf("a person hears of %s", kind) }
 		wg.Go(func() {
-			res, err := l.tryGrant(t.Context(), readMails)
-			if err != nil {
+			if _, err := l.TryGrant(t, readMails); err != nil {
 				t.Errorf("one of ten grants at once: %v (%s)", err, access.KindOf(err))
-				return
 			}
-			l.granted(res, []access.Entitlement{readMails})
 		})
 	}
 	wg.Wait()
@@ -472,8 +468,8 @@ func TestTenGrantsAtOnce(t *testing.T) {
 		t.Errorf("%d changes were refused with 429", b.overlapped)
 	}
 	for _, l := range lives {
-		if !(&observer{b}).Can(t, l.account, readMails) {
-			t.Errorf("%s has nothing", l.account.Name)
+		if !(&observer{b}).Can(t, l.Account, readMails) {
+			t.Errorf("%s has nothing", l.Account.Name)
 		}
 	}
 }
@@ -491,7 +487,7 @@ func TestARevokeDoesNotQueueBehindGrants(t *testing.T) {
 		other := b.live(t)
 		wg.Go(func() {
 			started <- true
-			if _, err := other.tryGrant(t.Context(), readMails); err != nil {
+			if _, err := other.TryGrant(t, readMails); err != nil {
 				t.Error(err)
 			}
 		})
@@ -501,7 +497,7 @@ func TestARevokeDoesNotQueueBehindGrants(t *testing.T) {
 	}
 	var before int
 	b.locked(func() { before = len(b.requests) })
-	l.revoke(t, writeOrders)
+	l.Revoke(t, writeOrders)
 	wg.Wait()
 	grants := 0
 	for _, r := range b.requests[before:] {
@@ -524,15 +520,15 @@ func TestRefusedIsNeverGone(t *testing.T) {
 	l := b.live(t)
 	l.grant(t, writeOrders)
 	b.viewer = true
-	if res, err := l.tryRevoke(t.Context(), writeOrders); access.KindOf(err) != access.Privilege {
+	if res, err := l.TryRevoke(t, writeOrders); access.KindOf(err) != access.Privilege {
 		t.Errorf("revoking what is refused: %+v, %v; want privilege", res.Entries, err)
 	}
-	if entries, err := l.Verify(t.Context(), l.account, []access.Entitlement{writeOrders}); err != nil || entries[0].Outcome != access.Granted {
+	if entries, err := l.Verify(t.Context(), l.Account, []access.Entitlement{writeOrders}); err != nil || entries[0].Outcome != access.Granted {
 		t.Errorf("verifying: %+v, %v; want granted", entries, err)
 	}
 	b.viewer = false
-	if res := l.revoke(t, writeOrders); res.Entries[0].Outcome != access.Gone {
-		t.Errorf("once we may again: %+v", res.Entries)
+	if entry := l.Revoke(t, writeOrders); entry.Outcome != access.Gone {
+		t.Errorf("once we may again: %+v", entry)
 	}
 }
 
@@ -548,29 +544,28 @@ func TestPendingForFiveMinutes(t *testing.T) {
 	l.asked = func(kind access.ErrorKind) { tries[kind]++ }
 
 	begun := b.time.now()
-	res := insist(t, l, "granting", func(ctx context.Context) (integrations.GrantResult, error) { return l.tryGrant(ctx, writeOrders) })
+	res := insist(t, l, "granting", func() (integrations.GrantResult, error) { return l.TryGrant(t, writeOrders) })
 	if res.Entries[0].Outcome != access.Propagating {
 		t.Errorf("a grant whose last task runs: %+v, want propagating", res.Entries[0])
 	}
-	l.granted(res, []access.Entitlement{writeOrders})
 	entries, waited := l.settle(t, res.Entries)
-	if entries[0].Outcome != access.Granted || waited < 60 || !o.Can(t, l.account, writeOrders) {
+	if entries[0].Outcome != access.Granted || waited < 60 || !o.Can(t, l.Account, writeOrders) {
 		t.Errorf("after %d seconds: %+v", waited, entries[0])
 	}
 	if took := b.time.now().Sub(begun); took < 2*five || tries[access.Retry] == 0 {
 		t.Errorf("two tasks of five minutes took %s, with %v", took, tries)
 	}
 
-	entries = insist(t, l, "revoking", func(ctx context.Context) (integrations.RevokeResult, error) { return l.tryRevoke(ctx, writeOrders) }).Entries
+	entries = insist(t, l, "revoking", func() (integrations.RevokeResult, error) { return l.TryRevoke(t, writeOrders) }).Entries
 	for tries := 0; entries[0].Outcome == access.Propagating; tries++ {
-		if o.user(l.account.Name) == nil || tries > 10 {
+		if o.user(l.Account.Name) == nil || tries > 10 {
 			t.Fatalf("the user is gone, or it is the %dth time, and still: %+v", tries, entries[0])
 		}
 		if entries, _ = l.settle(t, entries); entries[0].Outcome != access.Gone {
 			t.Fatalf("verifying: %+v", entries[0])
 		}
 	}
-	if o.Can(t, l.account, writeOrders) {
+	if o.Can(t, l.Account, writeOrders) {
 		t.Error("the access is said to be gone, and is there")
 	}
 }
@@ -624,23 +619,21 @@ func TestBadDays(t *testing.T) {
 			l, o := b.live(t), &observer{b}
 			for range 3 {
 				for _, e := range []access.Entitlement{writeOrders, useCarts} {
-					res := insist(t, l, "granting", func(ctx context.Context) (integrations.GrantResult, error) { return l.tryGrant(ctx, e) })
-					l.granted(res, []access.Entitlement{e})
-					if entries, _ := l.settle(t, res.Entries); entries[0].Outcome != access.Granted || !o.Can(t, l.account, e) {
+					res := insist(t, l, "granting", func() (integrations.GrantResult, error) { return l.TryGrant(t, e) })
+					if entries, _ := l.settle(t, res.Entries); entries[0].Outcome != access.Granted || !o.Can(t, l.Account, e) {
 						t.Fatalf("after the grant: %+v", entries)
 					}
 				}
-				c := insist(t, l, "making a credential", l.tryCredential)
+				c := insist(t, l, "making a credential", func() (integrations.Credential, error) { return l.TryCredential(t, false) })
 				if !o.CanLogin(t, c) {
 					t.Error("the credential does not work")
 				}
 				for _, e := range []access.Entitlement{useCarts, writeOrders} {
 					for propagating := true; propagating; {
-						res := insist(t, l, "revoking", func(ctx context.Context) (integrations.RevokeResult, error) { return l.tryRevoke(ctx, e) })
+						res := insist(t, l, "revoking", func() (integrations.RevokeResult, error) { return l.TryRevoke(t, e) })
 						propagating = res.Entries[0].Outcome == access.Propagating
 					}
-					l.ended([]access.Entitlement{e})
-					if o.Can(t, l.account, e) {
+					if o.Can(t, l.Account, e) {
 						t.Errorf("after the revoke of %s it can be used", e)
 					}
 				}

@@ -36,7 +36,7 @@ func TestCredentials(t *testing.T) {
 			l.Integration = b.start(t, b.target(test.change))
 			l.grant(t, test.want)
 			begun := b.time.now()
-			c, err := l.tryCredential(t.Context())
+			c, err := l.TryCredential(t, false)
 			if access.KindOf(err) != test.kind {
 				t.Fatalf("%v, want %q", err, test.kind)
 			}
@@ -46,7 +46,7 @@ func TestCredentials(t *testing.T) {
 				}
 				return
 			}
-			command := strings.NewReplacer("PORT", c.Details["port"], "USER", l.account.Name).Replace(test.command)
+			command := strings.NewReplacer("PORT", c.Details["port"], "USER", l.Account.Name).Replace(test.command)
 			if c.Command != command {
 				t.Errorf("the command is %s, want %s", c.Command, command)
 			}
@@ -66,7 +66,7 @@ func TestDetailsOfEveryDatabase(t *testing.T) {
 	b := plain(t)
 	l := b.live(t)
 	l.grant(t, writeOrders, readMails, useCarts)
-	c := l.credential(t)
+	c := l.Credential(t)
 	if c.Details["database"] != "production/carts" || c.Details["database production/mails"] == "" || c.Details["database production/orders"] == "" {
 		t.Errorf("the details are %v", c.Details)
 	}

@@ -89,7 +89,7 @@ func TestDiscoverOffers(t *testing.T) {
 			}
 			l := b.live(t)
 			l.Integration = b.start(t, target)
-			if _, err := l.tryGrant(t.Context(), readOrders); access.KindOf(err) != access.Invalid && access.KindOf(err) != access.ResourceMissing {
+			if _, err := l.TryGrant(t, readOrders); access.KindOf(err) != access.Invalid && access.KindOf(err) != access.ResourceMissing {
 				t.Errorf("granting what is not offered: %v", err)
 			}
 		})

@@ -83,6 +83,7 @@ func Kind() integrations.Kind {
 		},
 		Credentials:   true,
 		Setup:         integrations.Setup{Language: "text", Options: func() any { return new(setup) }, Tiers: tiers},
+		LastResort:    lastResort(),
 		Certification: certification,
 		New:           func(t integrations.Target) (integrations.Integration, error) { return newIntegration(t, realTime) },
 	}

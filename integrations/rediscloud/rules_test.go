@@ -38,7 +38,7 @@ func TestRulesOnRedis(t *testing.T) {
 					for command, categories := range o.commands(t, test.d) {
 						in := func(category string) bool { return categories[category] }
 						want := test.may(in) || always[command]
-						if got := o.may(t, test.d, l.account.Name, command); got != want {
+						if got := o.may(t, test.d, l.Account.Name, command); got != want {
 							t.Errorf("%s: the person may run it: %t, want %t (%v)", command, got, want, categories)
 						}
 						commands++
@@ -48,7 +48,7 @@ func TestRulesOnRedis(t *testing.T) {
 					}
 					// On every other database there is not even a login.
 					for _, other := range []*modelDatabase{b.orders, b.mails, b.carts, b.world, b.cache} {
-						if other != test.d && o.allows(t, other, l.account.Name, []string{"get", "x"}) {
+						if other != test.d && o.allows(t, other, l.Account.Name, []string{"get", "x"}) {
 							t.Errorf("the person is on database %s too", other.name)
 						}
 					}
@@ -58,7 +58,7 @@ func TestRulesOnRedis(t *testing.T) {
 			// Keys, and words of commands, by a session of the person's own.
 			l := b.live(t)
 			l.grant(t, useCarts, writeOrders)
-			c := l.credential(t)
+			c := l.Credential(t)
 			for _, test := range []struct {
 				d       *modelDatabase
 				command string
@@ -115,7 +115,7 @@ func TestSessionsOnRedis(t *testing.T) {
 		l.grant(t, readMails)
 		writeMails := entitlement("read_write", "database", "production", "mails")
 		l.grant(t, writeMails)
-		c := l.credential(t)
+		c := l.Credential(t)
 		client := b.mails.redis.Client(c.Username, c.Password.Reveal(), false)
 		defer client.Close()
 		open := client.Conn() // one connection, which is not replaced
@@ -123,14 +123,14 @@ func TestSessionsOnRedis(t *testing.T) {
 		if err := open.Set(t.Context(), "k", "v", 0).Err(); err != nil {
 			t.Fatal(err)
 		}
-		l.revoke(t, writeMails)
+		l.Revoke(t, writeMails)
 		if err := open.Set(t.Context(), "k", "v", 0).Err(); err == nil || !strings.HasPrefix(err.Error(), "NOPERM") {
 			t.Errorf("Redis %s: writing in a session after the revoke: %v, want NOPERM", binary.Version, err)
 		}
 		if err := open.Get(t.Context(), "k").Err(); err != nil {
 			t.Errorf("Redis %s: reading what is still held: %v", binary.Version, err)
 		}
-		l.revoke(t, readMails)
+		l.Revoke(t, readMails)
 		if err := open.Get(t.Context(), "k").Err(); err == nil {
 			t.Errorf("Redis %s: the session outlives its user", binary.Version)
 		}

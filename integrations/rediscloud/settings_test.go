@@ -7,21 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v4"
-
 	"github.com/lapse-access/lapse/access"
-	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/httpapi"
-	"github.com/lapse-access/lapse/internal/spec"
 )
 
-// TestConfig reads settings as lapse.yaml has them.
-func TestConfig(t *testing.T) {
-	for _, test := range []struct {
-		name, yaml string
-		fault      string // what is named; "" for none
-	}{
+// TestSettings reads settings as lapse.yaml has them.
+func TestSettings(t *testing.T) {
+	certificationtest.Settings(t, Kind(), &Secret{}, &Config{APIURL: "https://api.redislabs.com/v1", RequestTimeout: access.Duration(time.Minute), Endpoint: "public", CheckLogin: true, MaxResources: 10000}, [][3]string{
 		{"nothing", "{}", ""},
 		{"everything", `{api_url: "https://api.example.com/v1", request_timeout: 10s, subscriptions: [1206, 7], endpoint: private, check_login: false,
 			include: ["database:production/*"], exclude: ["rule:*/*/*"], max_resources: 5}`, ""},
@@ -29,48 +22,11 @@ func TestConfig(t *testing.T) {
 		{"subscriptions by name", "{subscriptions: [production]}", "subscriptions"},
 		{"a timeout without a unit", "{request_timeout: 30}", "request_timeout"},
 		{"a key that is none", "{api_key: x}", "api_key"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			var node yaml.Node
-			if err := yaml.Unmarshal([]byte(test.yaml), &node); err != nil {
-				t.Fatal(err)
-			}
-			var config Config
-			faults := spec.Decode(&node, "config", &config).Err()
-			switch {
-			case test.fault == "" && faults != nil:
-				t.Fatalf("faults: %v", faults)
-			case test.fault != "" && (faults == nil || !strings.Contains(faults.Error(), test.fault)):
-				t.Fatalf("faults: %v, want one that names %s", faults, test.fault)
-			case test.fault != "":
-				return
-			}
-			if _, err := Kind().New(integrations.Target{Name: "x", Config: &config, Secret: &Secret{}}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-
-	var node yaml.Node
-	if err := yaml.Unmarshal([]byte("{}"), &node); err != nil {
-		t.Fatal(err)
-	}
-	var got Config
-	if err := spec.Decode(&node, "", &got).Err(); err != nil {
-		t.Fatal(err)
-	}
-	want := Config{APIURL: "https://api.redislabs.com/v1", RequestTimeout: access.Duration(time.Minute), Endpoint: "public", CheckLogin: true, MaxResources: 10000}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("defaults (-want +got):\n%s", diff)
-	}
-}
-
-func TestNewRefuses(t *testing.T) {
-	for _, config := range []Config{{APIURL: "http://api.example.com/v1"}, {APIURL: "api.example.com"}, {APIURL: "https://x:y@api.example.com"}, {APIURL: "https://api.example.com", CACertificate: "not PEM"}} {
-		if _, err := Kind().New(integrations.Target{Name: "x", Config: &config, Secret: &Secret{}}); access.KindOf(err) != access.Invalid {
-			t.Errorf("%+v: %v, want invalid", config, err)
-		}
-	}
+		{"plain text", "api_url: http://api.example.com/v1", "unencrypted"},
+		{"no scheme", "api_url: api.example.com", "form"},
+		{"a login in the URL", "api_url: https://x:y@api.example.com", "more than a host"},
+		{"a certificate that is none", "{api_url: https://api.example.com, ca_certificate: not PEM}", "not PEM"},
+	})
 }
 
 // TestFailures are answers as the API gives them.

@@ -241,6 +241,9 @@ func Bugs() []Bug {
 				return remove(ctx, req)
 			}
 		}},
+		{"lists the first thing that an account holds", "listed", func(p *Process) {
+			p.changeAccounts(func(x *access.Principal) { x.Entitlements = x.Entitlements[:min(1, len(x.Entitlements))] })
+		}},
 		{"keeps what nobody owes", "drift", func(p *Process) {
 			var granted sync.Map
 			p.noteGrant(func(req integrations.GrantRequest) { granted.Store(req.Account.ID, req.Want) })
@@ -312,6 +315,31 @@ func Bugs() []Bug {
 		}},
 		{"says that it has another secret and keeps the old one", "own-secret", func(p *Process) {
 			p.RotateSecret = func(context.Context, any) error { return nil }
+		}},
+
+		// The last resort.
+		{"writes down steps that say nothing", "last-resort", func(p *Process) {
+			p.Steps = func(integrations.Target, integrations.RevokeRequest) (string, error) { return "", nil }
+		}},
+		{"takes from everybody what one person has", "last-resort", func(p *Process) {
+			p.changeGrant(func(req integrations.GrantRequest, res integrations.GrantResult, err error) (integrations.GrantResult, error) {
+				req.Account.Name = res.AccountName
+				p.shared.Store("granted "+req.Account.ID, integrations.RevokeRequest{Account: req.Account, End: req.Want, Wrote: res.Wrote})
+				return res, err
+			})
+			steps := p.Steps
+			p.Steps = func(target integrations.Target, req integrations.RevokeRequest) (string, error) {
+				all, err := steps(target, req)
+				p.shared.Range(func(_, one any) bool {
+					if other, ok := one.(integrations.RevokeRequest); ok && other.Account.ID != req.Account.ID && err == nil {
+						var more string
+						more, err = steps(target, other)
+						all += more
+					}
+					return true
+				})
+				return all, err
+			}
 		}},
 
 		// Faults.
@@ -419,9 +447,15 @@ func Bugs() []Bug {
 				return all, nil
 			}
 		}},
-		{"says granted without reading back", "read-back", saysGranted(func(_ *Process, _ integrations.GrantRequest, err error) bool {
-			return access.KindOf(err) == access.Conflict
-		})},
+		{"says granted without reading back", "read-back", func(p *Process) {
+			p.changeGrant(func(req integrations.GrantRequest, res integrations.GrantResult, err error) (integrations.GrantResult, error) {
+				propagates := slices.ContainsFunc(res.Entries, func(e access.Entry) bool { return e.Outcome == access.Propagating })
+				if access.KindOf(err) == access.Conflict || err == nil && propagates {
+					return granted(req), nil
+				}
+				return res, err
+			})
+		}},
 
 		// Declarations.
 		{"offers what it does not declare", "declared", func(p *Process) {
@@ -548,6 +582,17 @@ func (p *Process) skipRevoke(when func(integrations.RevokeRequest) bool) {
 			return gone(req), nil
 		}
 		return revoke(ctx, req)
+	}
+}
+
+func (p *Process) changeAccounts(change func(*access.Principal)) {
+	accounts := p.Accounts
+	p.Accounts = func(ctx context.Context, cursor string) (access.PrincipalPage, error) {
+		page, err := accounts(ctx, cursor)
+		for n := range page.Principals {
+			change(&page.Principals[n])
+		}
+		return page, err
 	}
 }
 

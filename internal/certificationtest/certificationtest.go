@@ -1,6 +1,7 @@
 // Package certificationtest certifies a kind by the suite and keeps the result
-// as data beside it: certification.json, which the program carries. It also
-// plants bugs in a kind, which the suite must find.
+// as data beside it: certification.json, which the program carries. It plants
+// bugs in a kind, which the suite must find, and has what the tests of the rooms
+// share beyond the suite.
 package certificationtest
 
 import (

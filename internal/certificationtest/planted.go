@@ -39,6 +39,9 @@ type Process struct {
 
 	RotateSecret func(ctx context.Context, next any) error // nil where the connector cannot
 
+	// Steps are those of the kind's last resort.
+	Steps func(t integrations.Target, req integrations.RevokeRequest) (string, error)
+
 	// Sound is the integration without the bug.
 	Sound   integrations.Integration
 	Target  integrations.Target
@@ -55,7 +58,17 @@ func (p *Process) Shared(key string) *atomic.Int64 {
 
 // Plant puts the bug into the kind of a harness.
 func (b Bug) Plant(h *integrationtest.Harness) *integrationtest.Harness {
-	sound, shared := h.Kind.New, &sync.Map{}
+	sound, shared, steps := h.Kind.New, &sync.Map{}, h.Kind.LastResort.Steps
+	h.Kind.LastResort.Steps = func(target integrations.Target, req integrations.RevokeRequest) (string, error) {
+		i, err := sound(h.Target)
+		if err != nil {
+			return "", err
+		}
+		defer i.Close()
+		p := &Process{Steps: steps, Sound: i, Target: target, Harness: h, shared: shared}
+		b.Spoil(p)
+		return p.Steps(target, req)
+	}
 	h.Kind.New = func(target integrations.Target) (integrations.Integration, error) {
 		i, err := sound(target)
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/lapse-access/lapse/internal/localmysql"
 	"github.com/lapse-access/lapse/internal/localmysql/localmysqltest"
+	"github.com/lapse-access/lapse/internal/localserver/localservertest"
 )
 
 var products = []localmysql.Product{localmysql.MySQL, localmysql.MariaDB}
@@ -102,7 +103,7 @@ func TestOurProcessWasKilled(t *testing.T) {
 		t.Run(string(product), func(t *testing.T) {
 			t.Parallel()
 			bin := localmysqltest.Find(t, product)
-			dir := localmysqltest.Dir(t)
+			dir := localservertest.Dir(t)
 			self := exec.Command(os.Args[0])
 			self.Env = append(os.Environ(), "LOCALMYSQL_TEST_DIR="+dir, "LOCALMYSQL_TEST_PRODUCT="+string(product))
 			self.Stderr = os.Stderr
@@ -154,7 +155,7 @@ func TestBusyPort(t *testing.T) {
 	}
 	defer l.Close()
 	port := l.Addr().(*net.TCPAddr).Port
-	_, err = localmysql.Start(t.Context(), localmysql.Options{Bin: bin, Dir: localmysqltest.Dir(t), Port: port})
+	_, err = localmysql.Start(t.Context(), localmysql.Options{Bin: bin, Dir: localservertest.Dir(t), Port: port})
 	if err == nil || !strings.Contains(err.Error(), strconv.Itoa(port)) {
 		t.Errorf("error = %v, want one that names port %d", err, port)
 	}
@@ -166,7 +167,7 @@ func TestWrongSetting(t *testing.T) {
 		t.Run(string(product), func(t *testing.T) {
 			t.Parallel()
 			bin := localmysqltest.Find(t, product)
-			_, err := localmysql.Start(t.Context(), localmysql.Options{Bin: bin, Dir: localmysqltest.Dir(t), Settings: map[string]string{"no-such-setting": "1"}})
+			_, err := localmysql.Start(t.Context(), localmysql.Options{Bin: bin, Dir: localservertest.Dir(t), Settings: map[string]string{"no-such-setting": "1"}})
 			if err == nil || !strings.Contains(err.Error(), "no-such-setting") {
 				t.Errorf("error = %v", err)
 			}

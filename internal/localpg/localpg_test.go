@@ -15,6 +15,7 @@ import (
 
 	"github.com/lapse-access/lapse/internal/localpg"
 	"github.com/lapse-access/lapse/internal/localpg/localpgtest"
+	"github.com/lapse-access/lapse/internal/localserver/localservertest"
 )
 
 // TestMain lets the test binary stand for a process that starts a server and is
@@ -70,7 +71,7 @@ func TestEveryInstalledVersion(t *testing.T) {
 func TestStartAfterOurProcessWasKilled(t *testing.T) {
 	t.Parallel()
 	localpgtest.Find(t, 0)
-	dir := localpgtest.Dir(t)
+	dir := localservertest.Dir(t)
 	for range 2 {
 		self := exec.Command(os.Args[0])
 		self.Env = append(os.Environ(), "LOCALPG_TEST_DIR="+dir)
@@ -127,7 +128,7 @@ func TestBusyPort(t *testing.T) {
 	}
 	defer l.Close()
 	port := l.Addr().(*net.TCPAddr).Port
-	_, err = localpg.Start(t.Context(), localpg.Options{Dir: localpgtest.Dir(t), Port: port})
+	_, err = localpg.Start(t.Context(), localpg.Options{Dir: localservertest.Dir(t), Port: port})
 	if err == nil || !strings.Contains(err.Error(), strconv.Itoa(port)) {
 		t.Errorf("error = %v, want one that names port %d", err, port)
 	}

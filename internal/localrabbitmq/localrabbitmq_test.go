@@ -18,6 +18,7 @@ import (
 
 	"github.com/lapse-access/lapse/internal/localrabbitmq"
 	"github.com/lapse-access/lapse/internal/localrabbitmq/localrabbitmqtest"
+	"github.com/lapse-access/lapse/internal/localserver/localservertest"
 )
 
 var majors = []int{3, 4}
@@ -92,7 +93,7 @@ func TestServer(t *testing.T) {
 // its port mapper.
 func TestOurProcessWasKilled(t *testing.T) {
 	localrabbitmqtest.Find(t, 0)
-	dir := localrabbitmqtest.Dir(t)
+	dir := localservertest.Dir(t)
 	self := exec.Command(os.Args[0])
 	self.Env = append(os.Environ(), "LOCALRABBITMQ_TEST_DIR="+dir)
 	self.Stderr = os.Stderr
@@ -118,7 +119,7 @@ func TestOurProcessWasKilled(t *testing.T) {
 }
 
 func TestDoesNotStart(t *testing.T) {
-	dir := localrabbitmqtest.Dir(t)
+	dir := localservertest.Dir(t)
 	_, err := localrabbitmq.Start(t.Context(), localrabbitmq.Options{Bin: localrabbitmqtest.Find(t, 0), Dir: dir, Settings: map[string]string{"no.such.setting": "1"}})
 	if err == nil || !strings.Contains(err.Error(), "no.such.setting") {
 		t.Errorf("error = %v, want one that names the setting", err)

@@ -6,6 +6,7 @@ package localserver
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -46,13 +48,43 @@ func MakeDir(dir string) (string, error) {
 	return filepath.EvalSymlinks(dir)
 }
 
-// FreePort returns a port of Host that nobody listens on.
+// The ports that are given out lie below those from which the kernel takes one
+// for an outgoing connection.
+const (
+	firstPort = 20000
+	lastPort  = 31999
+)
+
+// reserved are the locks on the ports that this process has.
+var reserved struct {
+	sync.Mutex
+	files []*os.File
+}
+
+// FreePort returns a port of Host that nobody listens on, and that no other
+// process which asks here gets as long as this one lives.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(Host, "0"))
-	if err != nil {
+	dir := filepath.Join(os.TempDir(), "lapse-ports-"+strconv.Itoa(os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return 0, err
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	const tries = 1000
+	for range tries {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return 0, err
+		}
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil || PortFree(port) != nil {
+			f.Close()
+			continue
+		}
+		reserved.Lock()
+		reserved.files = append(reserved.files, f) // closing it would give the port back
+		reserved.Unlock()
+		return port, nil
+	}
+	return 0, fmt.Errorf("no port from %d to %d is free", firstPort, lastPort)
 }
 
 // PortFree returns an error when somebody listens on a port of Host.

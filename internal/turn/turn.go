@@ -74,6 +74,16 @@ func pause(try int) time.Duration {
 	return 50*time.Millisecond + rand.N(top-50*time.Millisecond)
 }
 
+// Of gives run, which knows how to run an operation on an S, one that has a
+// result: that of the last attempt, also beside an error.
+func Of[S, T any](ctx context.Context, run func(context.Context, func(context.Context, S) error) error, operation func(context.Context, S) (T, error)) (result T, err error) {
+	err = run(ctx, func(ctx context.Context, s S) (err error) {
+		result, err = operation(ctx, s)
+		return err
+	})
+	return result, err
+}
+
 // Until asks again and again, for ten seconds at most.
 func Until(ctx context.Context, done func() (bool, error)) error {
 	deadline := time.After(patience)

@@ -3,6 +3,7 @@ package turn
 import (
 	"context"
 	"errors"
+	"io"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -83,4 +84,16 @@ func TestLimits(t *testing.T) {
 			t.Errorf("left: %s and %s", Left(ctx), Left(context.Background()))
 		}
 	})
+}
+
+func TestOf(t *testing.T) {
+	run := func(ctx context.Context, do func(context.Context, int) error) error { return do(ctx, 20) }
+	double := func(_ context.Context, n int) (int, error) { return 2 * n, nil }
+	if got, err := Of(t.Context(), run, double); got != 40 || err != nil {
+		t.Errorf("%d, %v", got, err)
+	}
+	half := func(context.Context, int) (string, error) { return "half a result", io.EOF }
+	if got, err := Of(t.Context(), run, half); got != "half a result" || err != io.EOF {
+		t.Errorf("what failed in part: %q, %v", got, err)
+	}
 }

@@ -3,12 +3,10 @@ package localmysqltest
 
 import (
 	"maps"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/lapse-access/lapse/internal/localmysql"
+	"github.com/lapse-access/lapse/internal/localserver/localservertest"
 )
 
 // Start runs a new server, the newest that is installed of a product, until the
@@ -32,54 +30,20 @@ func StartVersion(t testing.TB, bin localmysql.Binaries, settings map[string]str
 		all["skip-log-bin"] = "ON"
 	}
 	maps.Copy(all, settings)
-	s, err := localmysql.Start(t.Context(), localmysql.Options{Bin: bin, Dir: Dir(t), Settings: all})
+	s, err := localmysql.Start(t.Context(), localmysql.Options{Bin: bin, Dir: localservertest.Dir(t), Settings: all})
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Nothing of its data is wanted any more, so it need not write them.
-	t.Cleanup(func() {
-		if err := s.Kill(); err != nil {
-			t.Error(err)
-		}
-	})
+	localservertest.End(t, s.Kill)
 	return s
 }
 
-// Find returns the newest installation of a product. Where there is none the
-// test is skipped, and fails when CI=true: a real server is never left out in
-// silence.
+// Find returns the newest installation of a product. A missing one ends
+// the test, see localservertest.Require.
 func Find(t testing.TB, product localmysql.Product) localmysql.Binaries {
 	t.Helper()
 	bin, err := localmysql.Find(product)
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	localservertest.Require(t, err)
 	return bin
-}
-
-// Dir returns a temporary folder that the server's user can enter, which
-// t.TempDir is not when the test runs as root.
-func Dir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "lapse-mysql-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		// A server whose process was killed stops by itself, but not at once.
-		err := os.RemoveAll(dir)
-		for deadline := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(deadline); err = os.RemoveAll(dir) {
-			time.Sleep(50 * time.Millisecond)
-		}
-		if err != nil {
-			t.Error(err)
-		}
-	})
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, "server")
 }

@@ -2,10 +2,11 @@
 package localredistest
 
 import (
-	"os"
+	"errors"
 	"testing"
 
 	"github.com/lapse-access/lapse/internal/localredis"
+	"github.com/lapse-access/lapse/internal/localserver/localservertest"
 )
 
 // Start runs a new server until the end of the test.
@@ -15,26 +16,17 @@ func Start(t testing.TB, b localredis.Binary) *localredis.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	localservertest.End(t, s.Stop)
 	return s
 }
 
-// Find returns the installed servers. Where there is none the test is skipped,
-// and fails when CI=true: a real server is never left out in silence.
+// Find returns the installed servers. Where there is none the test ends, see
+// localservertest.Require.
 func Find(t testing.TB) []localredis.Binary {
 	t.Helper()
 	found := localredis.Installed()
-	if len(found) > 0 {
-		return found
+	if len(found) == 0 {
+		localservertest.Require(t, errors.New("there is no redis-server: deploy/dev/redis.sh installs one"))
 	}
-	const missing = "there is no redis-server: deploy/dev/redis.sh installs one"
-	if os.Getenv("CI") == "true" {
-		t.Fatal(missing)
-	}
-	t.Skip(missing)
-	return nil
+	return found
 }
