@@ -40,6 +40,9 @@ const (
 	Superseded ErrorKind = "superseded"
 	// NoTicket: the control side did not sign this grant (any more).
 	NoTicket ErrorKind = "no_ticket"
+	// Restored: Lapse's own data was restored from a backup, and nobody has
+	// accepted that yet. The target was not asked.
+	Restored ErrorKind = "restored"
 	// Unknown: anything else.
 	Unknown ErrorKind = "unknown"
 )

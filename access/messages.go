@@ -61,6 +61,12 @@ type HeldArgs struct {
 	Want    []Entitlement `json:"want"`
 }
 
+// VerifyArgs asks how entitlements stand on the target.
+type VerifyArgs struct {
+	Account Account       `json:"account"`
+	Want    []Entitlement `json:"want"`
+}
+
 // GrantArgs asks the connector to open what the ticket names, for the person
 // whom it names.
 type GrantArgs struct {
@@ -162,6 +168,9 @@ type Found struct {
 	// Permissions are those that this connector can really grant.
 	Permissions []string          `json:"permissions"`
 	Tags        map[string]string `json:"tags,omitempty"`
+	// Note is what people should know before they ask. A resource that has one and
+	// no permissions is shown, and cannot be asked for.
+	Note string `json:"note,omitempty"`
 }
 
 // Page is one page of discovery. An empty Next ends it.
@@ -184,10 +193,19 @@ type Principal struct {
 	Owns    bool     `json:"owns,omitempty"`
 }
 
-// PrincipalPage is one page of the accounts that carry our mark.
+// PrincipalPage is one page of what carries our mark.
 type PrincipalPage struct {
 	Principals []Principal `json:"principals"`
-	Next       string      `json:"next,omitempty"`
+	// Unused are the roles that carry an entitlement and that nobody has.
+	Unused []UnusedRole `json:"unused,omitempty"`
+	Next   string       `json:"next,omitempty"`
+}
+
+// UnusedRole is a role on the target that carries our mark and an entitlement,
+// and that no account has.
+type UnusedRole struct {
+	Name        string      `json:"name"`
+	Entitlement Entitlement `json:"entitlement"`
 }
 
 // Change is one step in the life of a request, hold or account: an audit event
@@ -296,51 +314,6 @@ type TicketDone struct {
 	// Duration and Maximum restart the clock once the access is usable.
 	Duration Duration `json:"duration"`
 	Maximum  Duration `json:"maximum"`
-}
-
-// Finding is one thing that the sweep saw and that should not be so.
-type Finding struct {
-	// Kind is lost_account, lost_request, unknown_principal, missing,
-	// unexpected, foreign, overdue, outdated, stuck_rotation, unreadable or
-	// restored.
-	Kind    string `json:"kind"`
-	Subject string `json:"subject"`
-	Text    string `json:"text"`
-	// Repaired says what was done about it; empty where nothing was.
-	Repaired string `json:"repaired,omitempty"`
-}
-
-// SweepReport is what one sweep of an integration found.
-type SweepReport struct {
-	Integration string    `json:"integration"`
-	Connector   string    `json:"connector"` // task queue
-	Known       bool      `json:"known"`     // false: there is no such integration any more
-	At          time.Time `json:"at"`
-	// ReportOnly is why nothing is repaired: after a restore, until somebody
-	// accepts it.
-	ReportOnly string    `json:"report_only,omitempty"`
-	Findings   []Finding `json:"findings"`
-	// Notes is what was brought up to date on the target by the way.
-	Notes []string `json:"notes,omitempty"`
-	// Delete names the principals that a repair deletes.
-	Delete []Account `json:"delete,omitempty"`
-}
-
-// SweepArgs begins a sweep.
-type SweepArgs struct {
-	Integration string `json:"integration"`
-	// Repair acts on what carries our mark and stands in no row.
-	Repair bool `json:"repair,omitempty"`
-}
-
-// CompareArgs ends a sweep: what the target shows is held against the store.
-type CompareArgs struct {
-	Report     SweepReport `json:"report"`
-	Principals []Principal `json:"principals"`
-	// Read is false when the target could not be read, and why.
-	Read  bool   `json:"read"`
-	Error string `json:"error,omitempty"`
-	Last  bool   `json:"last"` // after the repair
 }
 
 // RotationArgs begins a rotation of credentials.

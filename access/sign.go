@@ -18,6 +18,10 @@ const (
 	Renew   Verdict = "renew"   // the holder asks for a new credential
 )
 
+// Gives reports whether a verdict opens access, lengthens it, or hands out a
+// credential. The others only take away.
+func (v Verdict) Gives() bool { return v == Approve || v == Extend || v == Renew }
+
 // Decision is one authenticated person's word on a request, signed by the
 // portal. Everything that a workflow is told to do for a person is one.
 type Decision struct {

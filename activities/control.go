@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/lapse-access/lapse/access"
@@ -28,15 +26,14 @@ type Control struct {
 	Store *store.Store
 	// Temporal reaches the workflows of accounts and requests.
 	Temporal client.Client
-	// Data reads the memo of the epoch.
-	Data  converter.DataConverter
+	// Epoch knows whether the store or Temporal was restored.
+	*Epoch
 	Kinds integrations.Registry
 	// TicketKey signs tickets; PortalKey verifies decisions.
 	TicketKey ed25519.PrivateKey
 	PortalKey ed25519.PublicKey
 	Log       *slog.Logger
 
-	epoch      sync.Mutex   // one bump at a time
 	headLogged atomic.Int64 // when the head of the audit trail was last logged
 }
 

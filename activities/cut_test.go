@@ -78,7 +78,7 @@ func TestControlIsCut(t *testing.T) {
 		control("SweepCompare", func(w *world) (any, any) {
 			w.holds(w.approved("r1", "read_only"), access.StateEnding, -time.Hour, -time.Minute)
 			w.temporal.running(workflows.AccountID(w.account()))
-			return w.SweepCompare, access.CompareArgs{Read: true, Report: access.SweepReport{Integration: "prod-pg", Known: true, At: time.Now()},
+			return w.SweepCompare, access.CompareArgs{Read: true, Report: access.SweepReport{ID: w.pg.ID, Integration: "prod-pg", Known: true, At: time.Now()},
 				Principals: []access.Principal{{Name: "lapse_nobody", AccountID: access.AccountID(w.pg.ID, "per-nobody")}}}
 		}),
 		control("StoreResources", func(w *world) (any, any) {
@@ -97,7 +97,34 @@ func TestControlIsCut(t *testing.T) {
 			return w.Wake, w.pg.ID
 		}),
 	}
-	cutAll(t, cases, (*activities.Control)(nil), "Tell", "CheckEpoch", "AcceptRestore")
+	removing := func(name string, prepare func(w *world) (activity, arg any)) {
+		cases = append(cases, control(name, func(w *world) (any, any) {
+			w.holds(w.approved("r1", "read_only", "read_write"), access.StateActive, -time.Hour, time.Hour)
+			sealed(w)
+			w.temporal.running(workflows.AccountID(w.account()))
+			w.remove()
+			return prepare(w)
+		}))
+	}
+	removing("EndIntegration", func(w *world) (any, any) { return w.EndIntegration, w.pg.ID })
+	removing("EndIntegration, an account without holds", func(w *world) (any, any) {
+		w.over("r1")
+		return w.EndIntegration, w.pg.ID
+	})
+	removing("EndIntegration, accepted", func(w *world) (any, any) {
+		w.accept()
+		return w.EndIntegration, w.pg.ID
+	})
+	removing("ForgetIntegration, left", func(w *world) (any, any) {
+		return w.ForgetIntegration, access.ForgetArgs{Integration: w.pg.ID, Shared: []string{"role x: somebody has it"}}
+	})
+	removing("ForgetIntegration", func(w *world) (any, any) {
+		w.over("r1")
+		w.record(access.Change{Account: &access.AccountChange{ID: w.account(), Deleted: true}})
+		w.unconfigured()
+		return w.ForgetIntegration, access.ForgetArgs{Integration: w.pg.ID}
+	})
+	cutAll(t, cases, (*activities.Control)(nil), "Tell", "CheckEpoch", "AcceptRestore", "Restored", "KeepRunbook", "WriteRunbook")
 }
 
 func TestProvisionIsCut(t *testing.T) {
@@ -141,6 +168,9 @@ func TestProvisionIsCut(t *testing.T) {
 		provision("Grant", func(c *connector) (any, any) {
 			return c.Grant, access.GrantArgs{Ticket: ticket().Sign(c.control), Generation: 3}
 		}),
+		provision("Verify", func(c *connector) (any, any) {
+			return c.Verify, access.VerifyArgs{Account: granted(c), Want: []access.Entitlement{on("int-1", "read_only")}}
+		}),
 		provision("Revoke", func(c *connector) (any, any) {
 			return c.Revoke, access.RevokeArgs{Account: granted(c), Sequence: 2, End: []access.Entitlement{on("int-1", "read_only")}}
 		}),
@@ -159,6 +189,7 @@ func TestProvisionIsCut(t *testing.T) {
 			return c.RotateSecret, "int-1"
 		}),
 		provision("Maintain", func(c *connector) (any, any) { return c.Maintain, "int-1" }),
+		provision("Clean", func(c *connector) (any, any) { return c.Clean, "int-1" }),
 	}
 	cutAll(t, cases, (*activities.Provision)(nil), "Close")
 }
@@ -222,7 +253,7 @@ func (w *world) left() (out []string) {
 	out = append(out, rows("select id || ' ' || state from holds order by id")...)
 	did := map[string]bool{} // what is told twice is told
 	for _, d := range w.temporal.did {
-		did[strings.ReplaceAll(d, w.account(), "ACCOUNT")] = true
+		did[strings.NewReplacer(w.account(), "ACCOUNT", w.pg.ID, "INTEGRATION").Replace(d)] = true
 	}
 	return append(out, slices.Sorted(maps.Keys(did))...)
 }

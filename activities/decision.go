@@ -73,7 +73,14 @@ func (c *Control) RecordDecision(ctx context.Context, d access.Decision) error {
 		if d.Reason != "" {
 			event.Text += ": " + d.Reason
 		}
-		if why := c.counts(d, row.Request, j); why != nil {
+		why := c.counts(d, row.Request, j)
+		if why == nil && d.Verdict.Gives() {
+			why, err = c.closedTo(ctx, row.Request)
+		}
+		if err != nil {
+			return none, err
+		}
+		if why != nil {
 			event.Key, event.Kind, event.Text = "refused/"+d.Nonce, "decision.refused", event.Text+" was refused: "+why.Error()
 			if err := c.Store.Append(ctx, event); err != nil {
 				return none, err

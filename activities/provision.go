@@ -35,6 +35,8 @@ type Provision struct {
 	TicketKey ed25519.PublicKey
 	// SealingKey is the portal's; only the portal opens what it seals.
 	SealingKey hpke.PublicKey
+	// Restored says why nothing may be changed on a target, as Epoch does.
+	Restored func(ctx context.Context) (why string, err error)
 	// PutCredential hands on a sealed credential.
 	PutCredential func(ctx context.Context, account string, generation int, sealed []byte) error
 	Log           *slog.Logger
@@ -67,7 +69,7 @@ func (p *Provision) Grant(ctx context.Context, a access.GrantArgs) (access.Grant
 		}
 		account := a.Ticket.Account
 		account.Name = a.AccountName
-		return with(ctx, p, account.Integration, func(i integrations.Integration) (access.GrantDone, error) {
+		return changing(ctx, p, account.Integration, func(i integrations.Integration) (access.GrantDone, error) {
 			res, err := i.Grant(ctx, integrations.GrantRequest{Account: account, Want: a.Ticket.Entitlements, Remain: a.Remain, Wrote: a.Wrote,
 				End: a.Ticket.End, Sequence: a.Ticket.Sequence})
 			if err != nil {
@@ -87,11 +89,20 @@ func (p *Provision) Grant(ctx context.Context, a access.GrantArgs) (access.Grant
 	})
 }
 
+// Verify reads how entitlements stand.
+func (p *Provision) Verify(ctx context.Context, a access.VerifyArgs) ([]access.Entry, error) {
+	return guard(ctx, failed, func(ctx context.Context) ([]access.Entry, error) {
+		return with(ctx, p, a.Account.Integration, func(i integrations.Integration) ([]access.Entry, error) {
+			return i.Verify(ctx, a.Account, a.Want)
+		})
+	})
+}
+
 // Revoke takes access away. It never gives up, and reports nothing as gone
 // that was not read to be gone.
 func (p *Provision) Revoke(ctx context.Context, a access.RevokeArgs) (access.RevokeDone, error) {
 	return guard(ctx, unfinished, func(ctx context.Context) (done access.RevokeDone, err error) {
-		return with(ctx, p, a.Account.Integration, func(i integrations.Integration) (access.RevokeDone, error) {
+		return changing(ctx, p, a.Account.Integration, func(i integrations.Integration) (access.RevokeDone, error) {
 			res, err := i.Revoke(ctx, integrations.RevokeRequest{Account: a.Account, End: a.End, Remain: a.Remain, Wrote: a.Wrote, Sequence: a.Sequence})
 			if err != nil {
 				return done, err
@@ -117,7 +128,7 @@ func (p *Provision) Revoke(ctx context.Context, a access.RevokeArgs) (access.Rev
 // Credential makes another credential for an account.
 func (p *Provision) Credential(ctx context.Context, a access.CredentialArgs) error {
 	_, err := guard(ctx, failed, func(ctx context.Context) (struct{}, error) {
-		return with(ctx, p, a.Account.Integration, func(i integrations.Integration) (struct{}, error) {
+		return changing(ctx, p, a.Account.Integration, func(i integrations.Integration) (struct{}, error) {
 			return struct{}{}, p.credential(ctx, i, a.Account, a.Sequence, a.Generation, a.EndSessions)
 		})
 	})
@@ -127,7 +138,7 @@ func (p *Provision) Credential(ctx context.Context, a access.CredentialArgs) err
 // DeleteAccount removes an account, or keeps it disabled when it owns things.
 func (p *Provision) DeleteAccount(ctx context.Context, a access.DeleteArgs) (access.DeleteDone, error) {
 	return guard(ctx, unfinished, func(ctx context.Context) (done access.DeleteDone, err error) {
-		return with(ctx, p, a.Account.Integration, func(i integrations.Integration) (access.DeleteDone, error) {
+		return changing(ctx, p, a.Account.Integration, func(i integrations.Integration) (access.DeleteDone, error) {
 			res, err := i.DeleteAccount(ctx, integrations.DeleteRequest{Account: a.Account, Sequence: a.Sequence})
 			return access.DeleteDone{Outcome: res.Outcome, Owns: res.Owns, At: time.Now().UTC()}, err
 		})
@@ -147,7 +158,7 @@ func (p *Provision) Accounts(ctx context.Context, a access.DiscoverArgs) (access
 // has such things.
 func (p *Provision) Maintain(ctx context.Context, integration string) ([]string, error) {
 	return guard(ctx, failed, func(ctx context.Context) ([]string, error) {
-		return with(ctx, p, integration, func(i integrations.Integration) ([]string, error) {
+		return changing(ctx, p, integration, func(i integrations.Integration) ([]string, error) {
 			if m, ok := i.(integrations.Maintainer); ok {
 				return m.Maintain(ctx)
 			}
@@ -243,6 +254,26 @@ func settle(ctx context.Context, i integrations.Integration, account access.Acco
 		}
 	}
 	return entries, nil
+}
+
+// unrestored refuses as long as a restore is not accepted.
+func (p *Provision) unrestored(ctx context.Context) error {
+	why, err := p.Restored(ctx)
+	switch {
+	case err != nil:
+		return access.Errorf(access.Retry, "asking whether Lapse was restored: %w", err)
+	case why != "":
+		return access.Errorf(access.Restored, "nothing is changed on the target: %s", why).WithRemedy("lapse restore report, then lapse restore accept")
+	}
+	return nil
+}
+
+// changing is with, for work that changes the target.
+func changing[T any](ctx context.Context, p *Provision, id string, work func(integrations.Integration) (T, error)) (result T, err error) {
+	if err := p.unrestored(ctx); err != nil {
+		return result, err
+	}
+	return with(ctx, p, id, work)
 }
 
 // with runs work on an integration. Where the target refuses the secret that

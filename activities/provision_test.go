@@ -35,6 +35,7 @@ type connector struct {
 	secret  secrets.Ref        // where the connector's own secret is
 	dir     string             // of secrets in files
 	log     *bytes.Buffer
+	because string // why nothing may be changed: a restore that is not accepted
 }
 
 // canary is a password that must never be seen in the open.
@@ -58,6 +59,7 @@ func newConnector(t *testing.T) *connector {
 			}
 			return config.Integration{Name: "prod-pg", Kind: targettest.KindName, Config: []byte("{}"), Secret: c.secret}, nil
 		},
+		Restored: func(context.Context) (string, error) { return c.because, nil },
 		PutCredential: func(_ context.Context, account string, generation int, sealed []byte) error {
 			c.sealed[seal.Info(account, generation)] = sealed
 			return nil

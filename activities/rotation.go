@@ -27,6 +27,9 @@ func (c *Control) PlanRotation(ctx context.Context, a access.RotationArgs) (acce
 			return p, err
 		}
 		p.Integration, p.Connector = in.Name, workflows.ConnectorQueue(in.Connector)
+		if p.Why = in.Removal.Closed(in.Name); p.Why != "" {
+			return p, nil
+		}
 		if why, err := c.CheckEpoch(ctx); err != nil || why != "" {
 			p.Why = why
 			return p, err
@@ -86,6 +89,9 @@ func rotationOf(row store.AccountRow, now time.Time) (a access.RotationAccount, 
 // holds.
 func (p *Provision) RotateSecret(ctx context.Context, integration string) (access.SecretDone, error) {
 	return guard(ctx, failed, func(ctx context.Context) (done access.SecretDone, err error) {
+		if err := p.unrestored(ctx); err != nil {
+			return done, err
+		}
 		settings, err := p.Target(ctx, integration)
 		if err != nil {
 			return done, err

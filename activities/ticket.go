@@ -39,6 +39,16 @@ func (c *Control) Ticket(ctx context.Context, a access.TicketArgs) (access.Ticke
 }
 
 func (c *Control) ticket(ctx context.Context, a access.TicketArgs) (done access.TicketDone, err error) {
+	if why, err := c.Restored(ctx); err != nil {
+		return done, err
+	} else if why != "" {
+		return done, access.Errorf(access.Restored, "no ticket yet: %s", why)
+	}
+	if why, err := c.closed(ctx, a.AccountID); err != nil {
+		return done, err
+	} else if why != "" {
+		return done, access.Errorf(access.NoTicket, "%s", why)
+	}
 	row, err := c.Store.Request(ctx, a.RequestID)
 	if errors.Is(err, store.ErrNotFound) {
 		return done, access.Errorf(access.NoTicket, "the store knows no request %s", a.RequestID)

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -100,7 +101,8 @@ func newWorld(t *testing.T) *world {
 	_, ticket, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
 	w := &world{t: t, path: path, portal: portal, temporal: &fakeTemporal{status: map[string]enumspb.WorkflowExecutionStatus{}}}
-	w.Control = &activities.Control{Store: st, Temporal: w.temporal, Data: converter.GetDefaultDataConverter(), Kinds: integrations.NewRegistry((&targettest.Target{}).Kind()),
+	w.Control = &activities.Control{Store: st, Temporal: w.temporal, Kinds: integrations.NewRegistry((&targettest.Target{}).Kind()),
+		Epoch:     &activities.Epoch{Store: st, Temporal: w.temporal, Data: converter.GetDefaultDataConverter()},
 		TicketKey: ticket, PortalKey: portalPublic, Log: slog.New(slog.DiscardHandler)}
 	w.cfg = config.Config{
 		People: []config.Person{
@@ -206,10 +208,11 @@ func (w *world) approved(id string, permissions ...string) access.Request {
 }
 
 // holds puts every hold of a request into a state, with its start and end
-// counted from now.
+// counted from now. The request's workflow runs.
 func (w *world) holds(r access.Request, s access.State, start, end time.Duration) {
 	w.t.Helper()
 	now := time.Now().UTC()
+	w.temporal.running(workflows.RequestID(r.ID))
 	for _, id := range r.HoldIDs {
 		w.record(access.Change{Holds: []access.Hold{{ID: id, RequestID: r.ID, AccountID: w.account(), State: s,
 			StartsAt: now.Add(start), EndsAt: now.Add(end), MaxEnd: now.Add(start).Add(longest)}}})
@@ -298,6 +301,20 @@ func (f *fakeTemporal) SignalWorkflow(ctx context.Context, id, _, signal string,
 	})
 }
 
+// ListWorkflow lists the requests and accounts that run.
+func (f *fakeTemporal) ListWorkflow(context.Context, *workflowservice.ListWorkflowExecutionsRequest) (*workflowservice.ListWorkflowExecutionsResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := &workflowservice.ListWorkflowExecutionsResponse{}
+	for _, id := range slices.Sorted(maps.Keys(f.status)) {
+		kind, _, _ := strings.Cut(id, "/")
+		if f.status[id] == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING && (kind == "request" || kind == "account") {
+			out.Executions = append(out.Executions, &workflowpb.WorkflowExecutionInfo{Execution: &commonpb.WorkflowExecution{WorkflowId: id}})
+		}
+	}
+	return out, nil
+}
+
 func (f *fakeTemporal) TerminateWorkflow(ctx context.Context, id, _, _ string, _ ...any) error {
 	return f.do(ctx, func() error {
 		f.note("terminate", id)
@@ -323,6 +340,27 @@ func (f *fakeTemporal) UpdateWithStartWorkflow(ctx context.Context, o client.Upd
 		f.note(o.UpdateOptions.UpdateName, o.UpdateOptions.WorkflowID, o.UpdateOptions.UpdateID)
 		return nil
 	})
+}
+
+// Schedules are only deleted here.
+func (f *fakeTemporal) ScheduleClient() client.ScheduleClient { return fakeSchedules{temporal: f} }
+
+type fakeSchedules struct {
+	client.ScheduleClient
+	client.ScheduleHandle
+	temporal *fakeTemporal
+	id       string
+}
+
+func (f fakeSchedules) GetHandle(_ context.Context, id string) client.ScheduleHandle {
+	f.id = id
+	return f
+}
+
+func (f fakeSchedules) GetID() string { return f.id }
+
+func (f fakeSchedules) Delete(ctx context.Context) error {
+	return f.temporal.do(ctx, func() error { f.temporal.note("delete schedule", f.id); return nil })
 }
 
 // done is the handle of an update that went well.

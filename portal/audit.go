@@ -2,14 +2,13 @@ package portal
 
 import (
 	"context"
+	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"go.temporal.io/sdk/client"
 
-	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/internal/store"
 	"github.com/lapse-access/lapse/portal/api"
 )
@@ -20,8 +19,6 @@ func (p *Portal) registerAudit(to huma.API) {
 		Summary: "Walk the audit trail and find what was changed, taken out or put in"}, p.verifyAudit)
 	register(p, to, huma.Operation{OperationID: "list-events", Method: http.MethodGet, Path: "/audit/events", Tags: tags,
 		Summary: "List the audit trail, oldest first"}, p.listEvents)
-	register(p, to, huma.Operation{OperationID: "accept-restore", Method: http.MethodPost, Path: "/restore/accept", Tags: tags,
-		Summary: "After a restore of Lapse's or Temporal's data: let the sweep act again"}, p.acceptRestore)
 }
 
 // headCall names a head from before.
@@ -63,29 +60,6 @@ func (p *Portal) listEvents(ctx context.Context, c *caller, in *eventFilter) (ou
 	return out, err
 }
 
-// acceptCall says why a restore is accepted.
-type acceptCall struct{ Body api.Why }
-
-func (p *Portal) acceptRestore(ctx context.Context, c *caller, in *acceptCall) (out api.Restored, err error) {
-	if err := c.mustAdminister(); err != nil {
-		return out, err
-	}
-	reason := strings.TrimSpace(in.Body.Reason)
-	if reason == "" {
-		return out, wrongs("", api.Wrong{Location: "body.reason", Message: "say what was compared, and why it is right to go on"})
-	}
-	if out.Was, err = p.opts.Store.ReportOnly(ctx); err != nil || out.Was == "" {
-		return out, err
-	}
-	// The word comes before the deed: what follows from it is on record.
-	err = p.opts.Store.Append(ctx, access.Event{Key: "restore/" + access.NewID("acc"), Kind: "restore.accepted", At: c.now.UTC(), Actor: c.ID, Text: c.Email + " accepts the restore: " + reason})
-	if err == nil {
-		err = p.opts.AcceptRestore(ctx)
-	}
-	out.Accepted = err == nil
-	return out, err
-}
-
 // healthTimeout bounds the question whether Temporal is there.
 const healthTimeout = 3 * time.Second
 
@@ -101,6 +75,9 @@ func (p *Portal) registerHealth(to huma.API) {
 			out := &output{Status: http.StatusOK, Body: api.Health{Store: "ok", Temporal: "ok"}}
 			why, err := p.opts.Store.ReportOnly(ctx)
 			out.Body.ReportOnly = why
+			if err == nil {
+				out.Body.Runbook, err = p.runbook(ctx)
+			}
 			if err != nil {
 				out.Status, out.Body.Store = http.StatusServiceUnavailable, "failing"
 			}
@@ -111,4 +88,29 @@ func (p *Portal) registerHealth(to huma.API) {
 			}
 			return out, nil
 		})
+}
+
+// runbookLate is how many times in a row a runbook may not be written before
+// somebody should look.
+const runbookLate = 3
+
+// runbook says what is wrong with the runbook, "" when nothing is.
+func (p *Portal) runbook(ctx context.Context) (string, error) {
+	_, cfg, err := p.opts.Store.Config(ctx)
+	if errors.Is(err, store.ErrNotFound) || err == nil && cfg.Runbook.Every == 0 {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	at, err := p.opts.Store.RunbookAt(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case at.IsZero():
+		return "none was written yet", nil
+	case time.Since(at) > runbookLate*cfg.Runbook.Every.Std():
+		return "the last one was written at " + at.Format(time.RFC3339) + ": the worker's log says why", nil
+	}
+	return "", nil
 }

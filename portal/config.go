@@ -70,6 +70,11 @@ func (p *Portal) apply(ctx context.Context, who access.Person, file string, sour
 	if out.Changes == nil {
 		out.Changes = []config.Line{}
 	}
+	more, err := p.removed(ctx, file, next)
+	if err != nil {
+		return out, err
+	}
+	out.Warnings = append(out.Warnings, more...)
 	if dry {
 		return out, nil
 	}

@@ -44,6 +44,9 @@ func (p *Portal) takeCredential(ctx context.Context, c *caller, in *decideBy[api
 	if err != nil {
 		return out, err
 	}
+	if err := c.open(account.Integration); err != nil {
+		return out, err
+	}
 	if in.Body.New {
 		if err := p.renew(ctx, c, row, account); err != nil {
 			return out, err

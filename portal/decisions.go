@@ -97,6 +97,11 @@ func (p *Portal) take(ctx context.Context, c *caller, row store.RequestRow, d ac
 	if err := timely(row, d, c.now); err != nil {
 		return d, err
 	}
+	if d.Verdict.Gives() {
+		if err := c.open(row.Request.Integrations()...); err != nil {
+			return d, err
+		}
+	}
 	d.RequestID, d.AskHash, d.By, d.ByEmail = row.ID, row.Request.Hash(), c.ID, c.Email
 	d.Reason, d.Nonce, d.At, d.From = strings.TrimSpace(d.Reason), access.NewID("dec"), c.now.UTC(), c.from
 	d = d.Sign(p.opts.Keys.PortalKey)

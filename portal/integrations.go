@@ -2,11 +2,14 @@ package portal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 
 	"github.com/lapse-access/lapse/access"
@@ -15,6 +18,7 @@ import (
 	"github.com/lapse-access/lapse/internal/spec"
 	"github.com/lapse-access/lapse/internal/store"
 	"github.com/lapse-access/lapse/portal/api"
+	"github.com/lapse-access/lapse/workflows"
 )
 
 // ByName is the path of an operation on one integration. Huma finds embedded
@@ -37,8 +41,12 @@ func (p *Portal) registerIntegrations(to huma.API) {
 		Summary: "Prove each right of the connector's account"}, p.check)
 	register(p, to, huma.Operation{OperationID: "discover", Method: http.MethodPost, Path: "/integrations/{name}/discover", Tags: tags,
 		Summary: "Refresh the catalog of an integration"}, p.discover)
+	register(p, to, huma.Operation{OperationID: "show-discovery", Method: http.MethodGet, Path: "/integrations/{name}/discovery", Tags: tags,
+		Summary: "Say how far the discovery of an integration is"}, p.showDiscovery)
 	register(p, to, huma.Operation{OperationID: "sweep", Method: http.MethodPost, Path: "/integrations/{name}/sweep", Tags: tags,
 		Summary: "Compare the store, the workflows and the target"}, p.sweep)
+	register(p, to, huma.Operation{OperationID: "show-sweep", Method: http.MethodGet, Path: "/integrations/{name}/sweep", Tags: tags,
+		Summary: "Show what the newest sweep found"}, p.showSweep)
 	register(p, to, huma.Operation{OperationID: "rotate", Method: http.MethodPost, Path: "/integrations/{name}/rotation", Tags: tags,
 		Summary: "Change credentials of accounts, or the connector's own secret, now"}, p.rotate)
 }
@@ -121,7 +129,7 @@ func (p *Portal) listResources(ctx context.Context, c *caller, in *listedResourc
 		return out, err
 	}
 	for _, f := range found {
-		out.Resources = append(out.Resources, api.Resource{Resource: f.Resource.String(), Permissions: f.Permissions, Tags: config.ApplyTags(row.Integration, f.Found)})
+		out.Resources = append(out.Resources, api.Resource{Resource: f.Resource.String(), Permissions: f.Permissions, Tags: config.ApplyTags(row.Integration, f.Found), Note: f.Note})
 	}
 	if len(found) == in.Limit {
 		out.Next = found[len(found)-1].Key()
@@ -158,37 +166,26 @@ func (p *Portal) discover(ctx context.Context, c *caller, in *ByName) (out acces
 	return out, err
 }
 
-// sweepCall asks for a sweep.
-type sweepCall struct {
-	ByName
-	Body api.SweepArgs
-}
-
-func (p *Portal) sweep(ctx context.Context, c *caller, in *sweepCall) (out api.Sweep, err error) {
+func (p *Portal) showDiscovery(ctx context.Context, c *caller, in *ByName) (out api.Discovery, err error) {
 	row, err := c.owned(in.Name)
 	if err != nil {
 		return out, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, longTimeout)
-	defer cancel()
-	var report access.SweepReport
-	run := func(a access.SweepArgs) error {
-		return p.await(ctx, row, "sweep", &report, func() (client.WorkflowRun, error) { return engine.StartSweep(ctx, p.opts.Temporal, a) })
+	id := workflows.DiscoveryID(row.ID)
+	d, err := p.opts.Temporal.DescribeWorkflowExecution(ctx, id, "")
+	if _, missing := errors.AsType[*serviceerror.NotFound](err); missing {
+		return out, nil
 	}
-	// One that runs already would be found instead of begun, and not repair;
-	// so a repair comes after a look, which also shows what it will be about.
-	err = run(access.SweepArgs{Integration: row.ID})
-	if err == nil && in.Body.Repair {
-		event := access.Event{Key: "sweep/" + row.ID + "/" + access.NewID("rep"), Kind: "sweep.repair", At: c.now.UTC(), Actor: c.ID, Integration: row.ID,
-			Text: fmt.Sprintf("%s has %s repaired", c.Email, row.Name)}
-		if err = p.opts.Store.Append(ctx, event); err == nil {
-			err = run(access.SweepArgs{Integration: row.ID, Repair: true})
-		}
+	if err != nil || d.GetWorkflowExecutionInfo().GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return out, err
 	}
-	out = api.Sweep{Integration: row.Name, At: report.At, ReportOnly: report.ReportOnly, Findings: report.Findings}
-	if out.Findings == nil {
-		out.Findings = []access.Finding{}
+	out.Running = true
+	var report access.DiscoveryReport
+	answer, err := p.opts.Temporal.QueryWorkflow(ctx, id, "", workflows.QueryState)
+	if err == nil {
+		err = answer.Get(&report)
 	}
+	out.Resources = report.Resources
 	return out, err
 }
 

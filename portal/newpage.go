@@ -39,14 +39,16 @@ type newView struct {
 	Approvers    []access.Person
 	Flow         string
 	Expires      string
-	Refusal      string // why nobody can decide on it
-	Longest      string // time that any access flow gives the caller
-	Sent         bool   // and it is not right yet
+	Refusal      string                // why nobody can decide on it
+	Explained    *access.FlowExplained // of the flow that is used, or the nearest
+	Longest      string                // time that any access flow gives the caller
+	Sent         bool                  // and it is not right yet
 }
 
 // result is a resource that was found, with what can be asked for on it.
 type result struct {
 	Resource string
+	Note     string
 	Choices  []choice
 }
 
@@ -59,6 +61,7 @@ type choice struct {
 // wanted is a row of the request.
 type wanted struct {
 	api.Want
+	Means        string
 	Value, Fault string
 }
 
@@ -132,10 +135,30 @@ func (p *Portal) newPage(r *http.Request, c *caller) (view, error) {
 	for i, w := range in.Wants {
 		v.Wants = append(v.Wants, wanted{Want: w, Value: wantValue(w), Fault: wantFault(v.Form, i)})
 	}
+	p.explainForm(r.Context(), c, in, &v)
 	if len(in.Wants) == 0 && v.Form.Faults["wants"] != "" {
 		v.Form.Faults["wants"] = "Choose at least one thing from the list."
 	}
 	return view{template: "new", title: "Request access", data: &v, status: v.Form.status}, p.search(r, c, &v)
+}
+
+// explainForm says what is chosen means, and why it can or cannot be asked for.
+func (p *Portal) explainForm(ctx context.Context, c *caller, in api.NewRequest, v *newView) {
+	if len(in.Wants) == 0 {
+		return
+	}
+	out, err := p.explain(ctx, c, &explainCall{Body: api.Explain{Wants: in.Wants, For: in.For}})
+	if err != nil {
+		return // the form says what is wrong
+	}
+	for i, g := range out.Grants {
+		v.Wants[i].Means = g.Means
+	}
+	for _, f := range out.Flows {
+		if f.Flow == cmp.Or(out.Flow, out.Nearest) {
+			v.Explained = &f
+		}
+	}
 }
 
 // usual is the duration that the form proposes, where an access flow gives it.
@@ -196,7 +219,7 @@ func (p *Portal) search(r *http.Request, c *caller, v *newView) error {
 		return nil
 	}
 	for _, in := range c.integrations {
-		if !in.Removed {
+		if !in.Removed && in.Removal == nil {
 			v.Integrations = append(v.Integrations, api.Integration{Name: in.Name, Title: p.opts.Kinds[in.Kind].Title})
 		}
 	}
@@ -233,7 +256,7 @@ func (p *Portal) search(r *http.Request, c *caller, v *newView) error {
 
 // result says what the caller may ask for on a resource.
 func (c *caller) result(in store.IntegrationRow, row store.ResourceRow, wants []wanted) result {
-	out := result{Resource: row.Resource.String()}
+	out := result{Resource: row.Resource.String(), Note: row.Note}
 	for _, permission := range row.Permissions {
 		want := api.Want{Integration: in.Name, Resource: out.Resource, Permission: permission}
 		if _, err := access.ChooseFlow(c.config.AccessFlows, c.Person, []access.Asked{asks(in, row.Found, permission)}, access.Duration(time.Second)); err == nil {

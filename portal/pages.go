@@ -35,6 +35,11 @@ func (p *Portal) routes() []route {
 		{"POST /request", p.page(p.newPage)},
 		{"GET /inbox", p.page(p.inboxPage)},
 		{"GET /all", p.page(p.allPage)},
+		{"GET /sweep", p.page(p.sweepsPage)},
+		{"GET /sweep/{name}", p.page(p.sweepPage)},
+		{"POST /sweep/{name}", p.page(p.sweepNowPage)},
+		{"GET /remove/{name}", p.page(p.removalPage)},
+		{"POST /remove/{name}", p.page(p.removePage)},
 		{"GET /requests/{id}", p.page(p.requestPage)},
 		{"POST /requests/{id}/decisions", p.page(p.decidePage)},
 		{"POST /requests/{id}/extension", p.page(p.extendPage)},
@@ -135,6 +140,9 @@ func (p *Portal) render(w http.ResponseWriter, r *http.Request, c *caller, v vie
 		l.Nav = []tab{{Path: "/", Text: "My access"}, {Path: "/request", Text: "Request"}, {Path: "/inbox", Text: "Inbox"}}
 		if c.administrator() {
 			l.Nav = append(l.Nav, tab{Path: "/all", Text: "All access"})
+		}
+		if len(c.mine()) > 0 {
+			l.Nav = append(l.Nav, tab{Path: "/sweep", Text: "Sweep"})
 		}
 		for i := range l.Nav {
 			l.Nav[i].Here = l.Nav[i].Path == r.URL.Path

@@ -118,6 +118,11 @@ func TestRoutesAndPeople(t *testing.T) {
 		{route: "POST /request", path: "/request", form: form("do", "send"), want: map[string]int{ana: 422, bo: 422, cy: 422, eve: 422, "": 401}},
 		{route: "GET /inbox", path: "/inbox", want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 200, "": 303}, has: map[string]string{cy: waiting.ID}},
 		{route: "GET /all", path: "/all", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 303}, has: map[string]string{bo: running.ID}},
+		{route: "GET /remove/{name}", path: "/remove/crm", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 303}, has: map[string]string{bo: "Remove crm"}},
+		{route: "POST /remove/{name}", path: "/remove/crm", form: form("do", "remove"), want: map[string]int{ana: 403, bo: 422, cy: 403, eve: 403, "": 401}},
+		{route: "GET /sweep", path: "/sweep", want: map[string]int{ana: 403, bo: 200, cy: 200, eve: 403, "": 303}},
+		{route: "GET /sweep/{name}", path: "/sweep/shop", want: map[string]int{ana: 403, bo: 200, cy: 200, eve: 403, "": 303}},
+		{route: "POST /sweep/{name}", path: "/sweep/shop", form: form("do", "repair", "sort", "unexpected"), want: map[string]int{ana: 403, bo: 422, cy: 422, eve: 403, "": 401}}, // 422: it is not confirmed
 		{route: "GET /requests/{id}", path: "/requests/" + running.ID, want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 404, "": 303}, has: map[string]string{ana: "Show the login"}},
 		{route: "POST /requests/{id}/decisions", path: "/requests/" + waiting.ID + "/decisions", form: form("verdict", "approve"), want: map[string]int{ana: 403, bo: 403, cy: 409, eve: 404, "": 401}},
 		{route: "POST /requests/{id}/extension", path: "/requests/" + running.ID + "/extension", form: form("by", "30m"), want: map[string]int{ana: 409, bo: 403, cy: 403, eve: 404, "": 401}},
@@ -133,6 +138,7 @@ func TestRoutesAndPeople(t *testing.T) {
 
 		{route: "GET " + api.Prefix + "/requests", want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 200, "": 401}, has: map[string]string{ana: running.ID, bo: running.ID, cy: running.ID}},
 		{route: "POST " + api.Prefix + "/requests", body: `{"wants":[],"for":"1h","reason":"x"}`, want: map[string]int{ana: 422, bo: 422, cy: 422, eve: 422, "": 401}},
+		{route: "POST " + api.Prefix + "/explain", body: `{"wants":[],"for":"1h"}`, want: map[string]int{ana: 422, bo: 422, cy: 422, eve: 422, "": 401}},
 		{route: "GET " + api.Prefix + "/requests/{id}", path: running.ID, want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 404, "": 401}},
 		{route: "POST " + api.Prefix + "/requests/{id}/decisions", path: waiting.ID, body: `{"verdict":"deny"}`, want: map[string]int{ana: 403, bo: 403, cy: 409, eve: 404, "": 401}},
 		{route: "POST " + api.Prefix + "/requests/{id}/extension", path: running.ID, body: `{"by":"30m"}`, want: map[string]int{ana: 409, bo: 403, cy: 403, eve: 404, "": 401}},
@@ -143,13 +149,20 @@ func TestRoutesAndPeople(t *testing.T) {
 		{route: "GET " + api.Prefix + "/integrations/{name}", path: "shop", want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 200, "": 401}},
 		{route: "GET " + api.Prefix + "/integrations/{name}/resources", path: "shop", want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 200, "": 401}},
 		{route: "POST " + api.Prefix + "/integrations/{name}/check", path: "shop", want: map[string]int{ana: 403, bo: 200, cy: 200, eve: 403, "": 401}},
+		{route: "GET " + api.Prefix + "/integrations/{name}/discovery", path: "shop", want: map[string]int{ana: 403, bo: 200, cy: 200, eve: 403, "": 401}},
 		{route: "POST " + api.Prefix + "/integrations/{name}/discover", path: "shop", want: map[string]int{ana: 403, bo: 200, cy: 200, eve: 403, "": 401}},
 		{route: "POST " + api.Prefix + "/integrations/{name}/sweep", path: "shop", body: `{}`, want: map[string]int{ana: 403, bo: 200, cy: 200, eve: 403, "": 401}},
+		{route: "GET " + api.Prefix + "/integrations/{name}/sweep", path: "shop", want: map[string]int{ana: 403, bo: 200, cy: 200, eve: 403, "": 401}},
 		{route: "POST " + api.Prefix + "/integrations/{name}/rotation", path: "shop", body: `{}`, want: map[string]int{ana: 403, bo: 200, cy: 200, eve: 403, "": 401}},
+		{route: "GET " + api.Prefix + "/integrations/{name}/removal", path: "crm", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
+		{route: "POST " + api.Prefix + "/integrations/{name}/removal", path: "crm", body: `{"reason":"x"}`, want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
+		{route: "POST " + api.Prefix + "/integrations/{name}/removal/acceptance", path: "crm", body: `{"reason":"x"}`, want: map[string]int{ana: 403, bo: 409, cy: 403, eve: 403, "": 401}},
+		{route: "POST " + api.Prefix + "/integrations/{name}/removal/cancellation", path: "crm", body: `{}`, want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
 		{route: "GET " + api.Prefix + "/config", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
 		{route: "PUT " + api.Prefix + "/config", body: lapseYAML, want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
 		{route: "GET " + api.Prefix + "/audit/verify", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
 		{route: "GET " + api.Prefix + "/audit/events", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
+		{route: "GET " + api.Prefix + "/restore", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
 		{route: "POST " + api.Prefix + "/restore/accept", body: `{"reason":"x"}`, want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
 		{route: "GET " + api.Prefix + "/health", want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 200, "": 200}},
 	}
@@ -313,7 +326,7 @@ func TestRequestForm(t *testing.T) {
 	typed = url.Values{"want": {public}, "for": {"1h"}, "reason": {" "}, "do": {"send"}}
 	r.shows(r.as(ana, "POST", "/request", typed), http.StatusUnprocessableEntity, `id="reason-fault"`, "analysts: "+cy)
 	typed = url.Values{"want": {public}, "for": {"9h"}, "reason": {"x"}, "do": {"send"}}
-	r.shows(r.as(ana, "POST", "/request", typed), http.StatusForbidden, "longer than its max_duration 8h", `value="9h"`)
+	r.shows(r.as(ana, "POST", "/request", typed), http.StatusForbidden, "8h at most, and there is 9h", `value="9h"`)
 	typed = url.Values{"for": {"1h"}, "reason": {strings.Repeat("x", 1001)}, "do": {"send"}}
 	r.shows(r.as(ana, "POST", "/request", typed), http.StatusUnprocessableEntity, `id="reason-fault"`, "Choose at least one thing")
 

@@ -12,7 +12,6 @@ package portal
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -179,8 +178,10 @@ func (p *Portal) apiHandler() http.Handler {
 	known.UseMiddleware(p.signIn)
 	p.registerRequests(known)
 	p.registerIntegrations(known)
+	p.registerRemoval(known)
 	p.registerConfig(known)
 	p.registerAudit(known)
+	p.registerRestore(known)
 
 	return mux
 }
@@ -222,20 +223,5 @@ func Listen(addr string, p *Portal) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("portal: %w (LAPSE_PORTAL chooses another address)", err)
 	}
-	server := &http.Server{
-		Handler: p, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(p.opts.Log.Handler(), slog.LevelWarn),
-	}
-	go func() {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			p.opts.Log.Error("the portal stopped serving", "error", err)
-		}
-	}()
-	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-		defer cancel()
-		if err := server.Shutdown(ctx); err != nil {
-			server.Close()
-		}
-	}, nil
+	return serve(l, p, p.opts.Log), nil
 }

@@ -115,7 +115,7 @@ func kinds() integrations.Registry {
 	}
 	return integrations.NewRegistry(
 		integrations.Kind{Name: "database", Title: "Database", Config: config, Secret: secret, Credentials: true, Sessions: "ended",
-			ResourceTypes: []integrations.ResourceType{{Name: "schema", Path: []string{"DATABASE", "SCHEMA"}, Permissions: []integrations.Permission{{Name: "read_only"}, {Name: "read_write"}}}}},
+			ResourceTypes: []integrations.ResourceType{{Name: "schema", Path: []string{"DATABASE", "SCHEMA"}, Permissions: []integrations.Permission{{Name: "read_only", Doc: "read every table"}, {Name: "read_write"}}}}},
 		integrations.Kind{Name: "forge", Title: "Forge", Config: config, Secret: secret,
 			ResourceTypes: []integrations.ResourceType{{Name: "role", Path: []string{"ROLE"}, Permissions: []integrations.Permission{{Name: "member"}}}}},
 	)

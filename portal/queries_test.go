@@ -121,6 +121,8 @@ var loads = []struct{ who, path string }{
 	{bo, "/all?show=waiting"},
 	{bo, "/all?show=requests"},
 	{bo, "/all?show=requests&after=req-00100"},
+	{bo, "/sweep"},
+	{cy, "/sweep/shop"},
 }
 
 // A page takes as many statements with 2,000 requests and 5,000 resources as

@@ -38,6 +38,7 @@ func (p *Portal) registerRequests(to huma.API) {
 	register(p, to, huma.Operation{OperationID: "show-request", Method: http.MethodGet, Path: "/requests/{id}", Tags: tags,
 		Summary: "Show a request with its decisions, evidence and events"}, p.showRequest)
 	p.registerDecisions(to, tags)
+	p.registerExplain(to, tags)
 	register(p, to, huma.Operation{OperationID: "take-credentials", Method: http.MethodPost, Path: "/requests/{id}/credentials", Tags: tags,
 		Summary: "Show the credential of the requester's account, once"}, p.takeCredential)
 }
@@ -134,6 +135,10 @@ func (p *Portal) asked(ctx context.Context, c *caller, wants []api.Want) (asked 
 			wrong("integration", "there is no such integration: %s", spec.DidYouMean(want.Integration, c.names()))
 			continue
 		}
+		if why := in.Removal.Closed(in.Name); why != "" {
+			wrong("integration", "%s", why)
+			continue
+		}
 		if named[i].Resource == (access.Resource{}) {
 			wrong("resource", "want TYPE:PATH, for example schema:shop/public")
 			continue
@@ -148,6 +153,10 @@ func (p *Portal) asked(ctx context.Context, c *caller, wants []api.Want) (asked 
 			continue
 		}
 		found := catalog[at].Found
+		if len(found.Permissions) == 0 && found.Note != "" {
+			wrong("resource", "cannot be asked for: %s", found.Note)
+			continue
+		}
 		if !slices.Contains(found.Permissions, want.Permission) {
 			wrong("permission", "is not offered on %s: %s", found.Resource, spec.DidYouMean(want.Permission, found.Permissions))
 			continue

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -116,9 +117,9 @@ func TestRequestRefused(t *testing.T) {
 		{"long reason", ana, with(func(in *api.NewRequest) { in.Reason = strings.Repeat("x", 1001) }), 422, []string{"body.reason"}},
 		{"nothing", ana, with(func(in *api.NewRequest) { in.Wants = nil }), 422, []string{"body.wants"}},
 		{"too much", ana, with(func(in *api.NewRequest) { in.Wants = slices.Repeat(in.Wants, 51) }), 422, []string{"body.wants"}},
-		{"too long", ana, with(func(in *api.NewRequest) { in.For = "9h" }), 403, []string{"longer than its max_duration 8h"}},
-		{"no flow for it", ana, ask(api.Want{Integration: "shop", Resource: "schema:hr/pay", Permission: "read_only"}), 403, []string{"it is not for read_only"}},
-		{"no requester", eve, ask(), 403, []string{"not among its requesters"}},
+		{"too long", ana, with(func(in *api.NewRequest) { in.For = "9h" }), 403, []string{"8h at most, and there is 9h"}},
+		{"no flow for it", ana, ask(api.Want{Integration: "shop", Resource: "schema:hr/pay", Permission: "read_only"}), 403, []string{"there is read_only on shop schema:hr/pay"}},
+		{"no requester", eve, ask(), 403, []string{"it wants group is analytics or dba, and there is group sales"}},
 		{"nobody else approves", cy, ask(), 409, []string{"nobody may approve"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -233,6 +234,7 @@ func TestWhoMay(t *testing.T) {
 		{"PUT", "/config?dry_run=true", lapseYAML, map[string]int{ana: 403, bo: 200, cy: 403, eve: 403}},
 		{"GET", "/audit/verify", "", map[string]int{ana: 403, bo: 200, cy: 403, eve: 403}},
 		{"GET", "/audit/events", "", map[string]int{ana: 403, bo: 200, cy: 403, eve: 403}},
+		{"GET", "/restore", "", map[string]int{ana: 403, bo: 200, cy: 403, eve: 403}},
 		{"POST", "/restore/accept", `{"reason":"x"}`, map[string]int{ana: 403, bo: 200, cy: 403, eve: 403}},
 		{"GET", "/health", "", map[string]int{"": 200}},
 	} {
@@ -293,4 +295,54 @@ func TestNoEcho(t *testing.T) {
 	if strings.Contains(r.log.String(), canary) {
 		t.Errorf("log: %s", r.log)
 	}
+}
+
+// What cannot be granted says why before anybody asks for it.
+func TestNotes(t *testing.T) {
+	r := configured(t)
+	in, err := r.store.IntegrationByName(t.Context(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const note = "its members come from the identity provider: ask there"
+	synced := access.Found{Resource: access.NewResource("schema", "shop", "synced"), Note: note}
+	if err := r.store.PutResources(t.Context(), in.ID, "run", []access.Found{synced}); err != nil {
+		t.Fatal(err)
+	}
+	r.shows(r.as(ana, "GET", "/request?integration=shop&q=synced", nil), http.StatusOK, note, "cannot be asked for")
+	listed := want[api.Resources](r, http.StatusOK, ana, "GET", "/integrations/shop/resources?q=synced", nil)
+	if len(listed.Resources) != 1 || listed.Resources[0].Note != note {
+		t.Errorf("listed: %+v", listed)
+	}
+	ask := api.NewRequest{Wants: []api.Want{{Integration: "shop", Resource: "schema:shop/synced", Permission: "read_only"}}, For: "1h", Reason: "x"}
+	r.refused(http.StatusUnprocessableEntity, ana, "POST", "/requests", ask, "wants[0].resource", note)
+}
+
+func TestExplain(t *testing.T) {
+	r := configured(t)
+	in := api.Explain{Wants: ask().Wants, For: "1h"}
+	out := want[api.Explained](r, http.StatusOK, ana, "POST", "/explain", in)
+	if out.Flow != "analysts" || out.Person != ana || !slices.Contains(out.Approvers, cy) || slices.Contains(out.Approvers, ana) {
+		t.Errorf("explained: %+v", out)
+	}
+	if len(out.Grants) != 1 || out.Grants[0].Permission != "read_only" || out.Grants[0].Means != "read every table" {
+		t.Errorf("what is granted: %+v", out.Grants)
+	}
+	in.For = "9h"
+	if out := want[api.Explained](r, http.StatusOK, ana, "POST", "/explain", in); out.Flow != "" || out.Nearest != "analysts" || !strings.Contains(out.Says, "8h at most, and there is 9h") {
+		t.Errorf("too long: %+v", out)
+	}
+	in.Person = ana
+	if out := want[api.Explained](r, http.StatusOK, bo, "POST", "/explain", in); out.Person != ana {
+		t.Errorf("for somebody else: %+v", out)
+	}
+	r.refused(http.StatusForbidden, cy, "POST", "/explain", in)
+	in.Person = "anna@example.com"
+	r.refused(http.StatusUnprocessableEntity, bo, "POST", "/explain", in, "body.person", "did you mean "+ana)
+	in = api.Explain{Wants: []api.Want{{Integration: "shop", Resource: "schema:shop/publik", Permission: "read_only"}}, For: "soon"}
+	r.refused(http.StatusUnprocessableEntity, ana, "POST", "/explain", in, "body.for", "wants[0].resource", "schema:shop/public")
+
+	// The form says the same.
+	typed := url.Values{"want": {wantValue(ask().Wants[0])}, "for": {"9h"}, "reason": {"x"}}
+	r.shows(r.as(ana, "POST", "/request", typed), http.StatusOK, "The nearest access flow: analysts", "it wants 8h at most; there is 9h")
 }

@@ -25,6 +25,9 @@ func (p *Portal) rotate(ctx context.Context, c *caller, in *rotateCall) (out acc
 	if err != nil {
 		return out, err
 	}
+	if err := c.open(row.ID); err != nil {
+		return out, err
+	}
 	args := access.RotationArgs{Integration: row.ID, Now: true, Secret: in.Body.Secret, Exposed: in.Body.Exposed, Actor: c.ID}
 	what := "the credential of everybody"
 	switch {

@@ -27,6 +27,8 @@ func (p *Portal) functions() template.FuncMap {
 		"asset":    assetPath,
 		"join":     func(s []string) string { return strings.Join(s, ", ") },
 		"words":    func(o access.Outcome) string { return strings.ReplaceAll(string(o), "_", " ") },
+		"spaced":   func(k access.FindingKind) string { return capital(strings.ReplaceAll(string(k), "_", " ")) },
+		"aged":     func(t time.Time) string { return aged(t, now()) },
 		"sentence": sentence,
 		"hint":     hint,
 		"stamp":    func(t any) string { return instant(t).UTC().Format(time.RFC3339) },
@@ -128,15 +130,22 @@ func tone(kind string) string {
 
 // sentence begins with a capital letter and ends with a full stop.
 func sentence(s string) string {
-	first, size := utf8.DecodeRuneInString(s)
-	if size == 0 {
+	if s = capital(s); s == "" {
 		return s
 	}
-	s = string(unicode.ToUpper(first)) + s[size:]
 	if strings.HasSuffix(s, ".") || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "!") {
 		return s
 	}
 	return s + "."
+}
+
+// capital begins with a capital letter.
+func capital(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	if size == 0 {
+		return s
+	}
+	return string(unicode.ToUpper(first)) + s[size:]
 }
 
 // hint is that of a problem, unless it names a command for the terminal.

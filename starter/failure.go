@@ -21,6 +21,7 @@ type failure struct {
 	Request *api.Request `json:"request,omitempty"`
 	Check   *api.Check   `json:"check,omitempty"`
 	Audit   *api.Audit   `json:"audit,omitempty"`
+	Removal *api.Removal `json:"removal,omitempty"`
 
 	detail func(w io.Writer) // printed before the error, in text
 }

@@ -1,6 +1,6 @@
 // Command lapse asks for access, decides on it, and runs the parts of Lapse.
 //
-// Everything but portal, worker, keys, certify and the kinds of integrations
+// Everything but portal, worker, keys, runbook, certify and the kinds of integrations
 // talks to the portal's API, at LAPSE_URL.
 // A command exits with 0 only when it did what it was asked; otherwise nothing
 // is on standard output, and standard error says what is wrong and what to do.
@@ -94,7 +94,8 @@ Environment:
   LAPSE_TOKEN     the portal's token, where it has one
   LAPSE_DATA      folder of everything that lasts, for portal, worker and keys
   LAPSE_PORTAL    address of lapse portal (127.0.0.1:8080)
-  LAPSE_TEMPORAL  address of Temporal, for portal and worker (127.0.0.1:7233)`,
+  LAPSE_TEMPORAL  address of Temporal, for portal and worker (127.0.0.1:7233)
+  LAPSE_METRICS   address of the numbers for Prometheus, for portal (none)`,
 		SilenceErrors: true, SilenceUsage: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
@@ -116,9 +117,9 @@ Environment:
 		}
 	}
 	add("access", a.requestCommand(), a.requestsCommand(), a.showCommand(), a.approveCommand(), a.denyCommand(), a.extendCommand(),
-		a.releaseCommand(), a.revokeCommand(), a.credentialsCommand())
-	add("setup", a.applyCommand(), a.checkCommand(), a.certifyCommand(all.Kinds()), a.discoverCommand(), a.integrationsCommand(), a.resourcesCommand(), a.keysCommand())
-	add("watch", a.healthCommand(), a.sweepCommand(), a.rotateCommand(), a.auditCommand(), a.restoreCommand())
+		a.releaseCommand(), a.revokeCommand(), a.credentialsCommand(), a.explainCommand())
+	add("setup", a.applyCommand(), a.checkCommand(), a.certifyCommand(all.Kinds()), a.discoverCommand(), a.integrationsCommand(), a.resourcesCommand(), a.removeCommand(), a.keysCommand())
+	add("watch", a.healthCommand(), a.sweepCommand(), a.rotateCommand(), a.auditCommand(), a.backupCommand(), a.restoreCommand(), a.runbookCommand())
 	add("parts", a.portalCommand(), a.workerCommand())
 	root.AddCommand(a.versionCommand())
 	return root

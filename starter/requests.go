@@ -43,18 +43,24 @@ func (a *app) requestCommand() *cobra.Command {
 			return a.show(r, func(w io.Writer) { asked(w, r, time.Now()) })
 		},
 	}
+	whatIsWanted(cmd, &one, &wants)
 	f := cmd.Flags()
-	f.StringVar(&one.Integration, "integration", "", "`name` of the integration")
-	f.StringVar(&one.Resource, "resource", "", "resource as `TYPE:PATH`, for example schema:shop/public")
-	f.StringVar(&one.Permission, "permission", "", "`permission`, for example read_only")
-	f.StringArrayVar(&wants, "want", nil, "`INTEGRATION/TYPE:PATH=PERMISSION`, repeated for several")
 	f.StringVar(&in.For, "for", "", "`duration`, for example 30m, 8h or 1h30m")
 	f.StringVar(&in.Reason, "reason", "", "why; those who decide read it")
 	f.BoolVar(&wait, "wait", false, "wait until the access is active")
 	require(cmd, "for", "reason")
+	return cmd
+}
+
+// whatIsWanted are the flags that parseWants reads.
+func whatIsWanted(cmd *cobra.Command, one *api.Want, wants *[]string) {
+	f := cmd.Flags()
+	f.StringVar(&one.Integration, "integration", "", "`name` of the integration")
+	f.StringVar(&one.Resource, "resource", "", "resource as `TYPE:PATH`, for example schema:shop/public")
+	f.StringVar(&one.Permission, "permission", "", "`permission`, for example read_only")
+	f.StringArrayVar(wants, "want", nil, "`INTEGRATION/TYPE:PATH=PERMISSION`, repeated for several")
 	cmd.MarkFlagsRequiredTogether("integration", "resource", "permission")
 	cmd.MarkFlagsOneRequired("integration", "want")
-	return cmd
 }
 
 func require(cmd *cobra.Command, flags ...string) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -118,7 +120,10 @@ func checked(w io.Writer, c api.Check) {
 func (a *app) discoverCommand() *cobra.Command {
 	return onIntegration("discover", "Refresh the catalog of an integration", func(cmd *cobra.Command, path string) error {
 		var out access.DiscoveryReport
-		if err := a.client.post(cmd.Context(), path+"/discover", nil, &out); err != nil {
+		stop := a.progress(cmd.Context(), path)
+		err := a.client.post(cmd.Context(), path+"/discover", nil, &out)
+		stop()
+		if err != nil {
 			return err
 		}
 		return a.show(out, func(w io.Writer) {
@@ -128,6 +133,28 @@ func (a *app) discoverCommand() *cobra.Command {
 			fmt.Fprintf(w, "%s in the catalog of %s\n", count(out.Resources, "resource"), out.Integration)
 		})
 	})
+}
+
+// progress says every few seconds how far a discovery is, until stop.
+func (a *app) progress(ctx context.Context, path string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for last := 0; ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(2 * time.Second):
+			}
+			var now api.Discovery
+			if a.client.get(ctx, path+"/discovery", nil, &now) == nil && now.Running && now.Resources > last {
+				last = now.Resources
+				fmt.Fprintf(a.err, "%s so far\n", count(last, "resource"))
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 func (a *app) resourcesCommand() *cobra.Command {
@@ -156,9 +183,9 @@ func (a *app) resourcesCommand() *cobra.Command {
 				fmt.Fprintln(w, "Nothing is in the catalog: lapse discover NAME reads it again.")
 				return
 			}
-			rows := [][]string{{"RESOURCE", "PERMISSIONS", "TAGS"}}
+			rows := [][]string{{"RESOURCE", "PERMISSIONS", "TAGS", "NOTE"}}
 			for _, r := range all.Resources {
-				rows = append(rows, []string{r.Resource, strings.Join(r.Permissions, " "), tags(r.Tags)})
+				rows = append(rows, []string{r.Resource, strings.Join(r.Permissions, " "), tags(r.Tags), r.Note})
 			}
 			table(w, "", rows...)
 		})

@@ -15,32 +15,6 @@ import (
 	"github.com/lapse-access/lapse/portal/api"
 )
 
-func (a *app) sweepCommand() *cobra.Command {
-	var in api.SweepArgs
-	cmd := onIntegration("sweep", "Compare the store, the workflows and the target of an integration", func(cmd *cobra.Command, path string) error {
-		var out api.Sweep
-		if err := a.client.post(cmd.Context(), path+"/sweep", in, &out); err != nil {
-			return err
-		}
-		return a.show(out, func(w io.Writer) {
-			if out.ReportOnly != "" {
-				fmt.Fprintf(w, "Nothing is repaired: %s\n\n", clean(out.ReportOnly))
-			}
-			if len(out.Findings) == 0 {
-				fmt.Fprintf(w, "%s is as it should be.\n", out.Integration)
-				return
-			}
-			rows := [][]string{{"FINDING", "SUBJECT", "WHAT", "REPAIRED"}}
-			for _, f := range out.Findings {
-				rows = append(rows, []string{strings.ReplaceAll(f.Kind, "_", " "), f.Subject, f.Text, f.Repaired})
-			}
-			table(w, "", rows...)
-		})
-	})
-	cmd.Flags().BoolVar(&in.Repair, "repair", false, "delete what carries our mark and stands in no row")
-	return cmd
-}
-
 func (a *app) healthCommand() *cobra.Command {
 	return &cobra.Command{Use: "health", Short: "Say whether the store and Temporal answer", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		var out api.Health
@@ -54,6 +28,9 @@ func (a *app) healthCommand() *cobra.Command {
 			table(w, "", []string{"Store", out.Store}, []string{"Temporal", out.Temporal})
 			if out.ReportOnly != "" {
 				fmt.Fprintf(w, "\nThe sweep only reports: %s\n", clean(out.ReportOnly))
+			}
+			if out.Runbook != "" {
+				fmt.Fprintf(w, "\nThe runbook: %s\n", clean(out.Runbook))
 			}
 		})
 	}}
@@ -157,33 +134,6 @@ func (a *app) eventsCommand() *cobra.Command {
 	cmd.Flags().Int64Var(&after, "after", 0, "only events after this `number`")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many")
 	return cmd
-}
-
-func (a *app) restoreCommand() *cobra.Command {
-	var in api.Why
-	accept := &cobra.Command{
-		Use: "accept", Short: "Let the sweep act again after a restore", Args: cobra.NoArgs,
-		Long: `Let the sweep act again after a restore of Lapse's or Temporal's data.
-
-Until then it only reports: what was restored may be older than the access that
-is there. Compare with lapse sweep NAME first.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var out api.Restored
-			if err := a.client.post(cmd.Context(), "/restore/accept", in, &out); err != nil {
-				return err
-			}
-			return a.show(out, func(w io.Writer) {
-				if out.Accepted {
-					fmt.Fprintln(w, "Accepted: the sweep acts again.")
-				} else {
-					fmt.Fprintln(w, "There is nothing to accept: the sweep acts already.")
-				}
-			})
-		},
-	}
-	accept.Flags().StringVar(&in.Reason, "reason", "", "what was compared, and why it is right to go on")
-	require(accept, "reason")
-	return group("restore", "Go on after a restore of Lapse's or Temporal's data", accept)
 }
 
 // tags prints tags in the order of their keys.

@@ -34,11 +34,33 @@ type Node struct {
 
 // Control makes the control activities. They need every key.
 func (n *Node) Control(ring *keys.Ring) *activities.Control {
-	data, _ := codec.New(ring.Codec)
 	return &activities.Control{
-		Store: n.Store, Temporal: n.Temporal, Data: data, Kinds: n.Kinds,
+		Store: n.Store, Temporal: n.Temporal, Epoch: n.epoch(ring.Codec), Kinds: n.Kinds,
 		TicketKey: ring.TicketKey, PortalKey: ring.PortalPublic(), Log: n.Log,
 	}
+}
+
+// Begin comes before the first worker of a process that has the control side. It
+// compares the store with Temporal, so that nothing is done on a target by what
+// was restored from a backup. Where restored is true, somebody says that it was.
+func (n *Node) Begin(ctx context.Context, control *activities.Control, restored bool) error {
+	why, err := control.CheckEpoch(ctx)
+	if err == nil && why == "" && restored {
+		why = "started as restored from a backup"
+		err = n.Store.SetReportOnly(ctx, why)
+	}
+	if err != nil {
+		return fmt.Errorf("was the store or Temporal restored? %w", err)
+	}
+	if why != "" {
+		n.Log.Error("nothing is changed on a target before lapse restore accept", "why", why)
+	}
+	return nil
+}
+
+func (n *Node) epoch(codecs []keys.Codec) *activities.Epoch {
+	data, _ := codec.New(codecs)
+	return &activities.Epoch{Store: n.Store, Temporal: n.Temporal, Data: data}
 }
 
 // Connectors runs the workers of one or more connectors, which share their
@@ -56,6 +78,7 @@ func (n *Node) Connectors(k *keys.Connector) *Connectors {
 	return &Connectors{node: n, running: map[string]worker.Worker{}, provision: &activities.Provision{
 		Instance: n.Store.Instance(), Kinds: n.Kinds, Secrets: secrets.New(n.Secrets),
 		TicketKey: k.TicketPublic, SealingKey: k.SealingPublic, PutCredential: n.Store.PutCredential, Log: n.Log,
+		Restored: n.epoch(k.Codec).Restored,
 		Target: func(ctx context.Context, id string) (config.Integration, error) {
 			row, err := n.Store.Integration(ctx, id)
 			if errors.Is(err, store.ErrNotFound) {
@@ -109,8 +132,11 @@ func (n *Node) Applied(ctx context.Context) (connectors []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		use := engine.Use{Sweep: !in.Removed || len(left) > 0, Discover: !in.Removed, Rotate: !in.Removed && in.CredentialRotationDays+in.SecretRotationDays > 0}
+		use := engine.Use{Sweep: !in.Removed || len(left) > 0 || in.Removal.Running(), Discover: !in.Removed, Rotate: !in.Removed && in.CredentialRotationDays+in.SecretRotationDays > 0}
 		errs = append(errs, engine.EnsureSchedules(ctx, n.Temporal, in, use))
+		if in.Removal.Running() {
+			errs = append(errs, engine.StartRemoval(ctx, n.Temporal, in.ID))
+		}
 		if use.Sweep {
 			connectors = append(connectors, in.Connector)
 			_, err := engine.StartSweep(ctx, n.Temporal, access.SweepArgs{Integration: in.ID})

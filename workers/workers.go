@@ -41,6 +41,9 @@ func Control(c client.Client, control *activities.Control) worker.Worker {
 		workflows.ActIntegration:    control.Integration,
 		workflows.ActWake:           control.Wake,
 		workflows.ActPlanRotation:   control.PlanRotation,
+
+		workflows.ActEndIntegration:    control.EndIntegration,
+		workflows.ActForgetIntegration: control.ForgetIntegration,
 	} {
 		w.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
@@ -56,6 +59,7 @@ func Workflows(w worker.WorkflowRegistry) {
 		workflows.DiscoveryType: workflows.Discovery,
 		workflows.CheckType:     workflows.Check,
 		workflows.RotationType:  workflows.Rotation,
+		workflows.RemovalType:   workflows.Removal,
 		workflows.EpochType:     workflows.Epoch,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
@@ -73,11 +77,13 @@ func Connector(c client.Client, name string, provision *activities.Provision) wo
 	for name, f := range map[string]any{
 		workflows.ActHeld:       provision.Held,
 		workflows.ActGrant:      provision.Grant,
+		workflows.ActVerify:     provision.Verify,
 		workflows.ActRevoke:     provision.Revoke,
 		workflows.ActCredential: provision.Credential,
 		workflows.ActDelete:     provision.DeleteAccount,
 		workflows.ActPrincipals: provision.Accounts,
 		workflows.ActMaintain:   provision.Maintain,
+		workflows.ActClean:      provision.Clean,
 		workflows.ActDiscover:   provision.Discover,
 		workflows.ActCheck:      provision.Check,
 		workflows.ActSecret:     provision.RotateSecret,

@@ -47,11 +47,13 @@ type account struct {
 	// access away waits for it; the run does not end before it is empty.
 	outbox    []access.Change
 	flushing  bool
-	next      int64  // sequence number of the next operation
-	stale     bool   // the store knows better: read it again
-	refusals  int    // how many were put on record
-	overtaken int    // how often in a row a target said that a newer operation was there
-	applied   string // id of the operation whose effects are in the outbox
+	next      int64         // sequence number of the next operation
+	stale     bool          // the store knows better: read it again
+	refusals  int           // how many were put on record
+	overtaken int           // how often in a row a target said that a newer operation was there
+	applied   string        // id of the operation whose effects are in the outbox
+	pollAt    time.Time     // when what is pending is looked at again
+	pollWait  time.Duration // the pause before that
 	details   string
 }
 
@@ -82,7 +84,7 @@ func (a *account) reload(ctx workflow.Context, id string) error {
 // handlers take operations into the queue. They only enqueue: an update that
 // waited for a target would use up the few that a workflow may have in flight.
 func (a *account) handlers(ctx workflow.Context) error {
-	for _, kind := range []string{UpdateHold, UpdateMove, UpdateEnd, UpdateCredential} {
+	for _, kind := range []string{UpdateHold, UpdateMove, UpdateEnd, UpdateCredential, UpdateStrip} {
 		err := workflow.SetUpdateHandlerWithOptions(ctx, kind,
 			func(ctx workflow.Context, op Op) error {
 				op.Kind = kind
@@ -92,7 +94,7 @@ func (a *account) handlers(ctx workflow.Context) error {
 				return nil
 			},
 			workflow.UpdateHandlerOptions{Validator: func(ctx workflow.Context, op Op) error {
-				if op.ID == "" || op.RequestID == "" || len(op.HoldIDs) == 0 {
+				if op.ID == "" || kind != UpdateStrip && (op.RequestID == "" || len(op.HoldIDs) == 0) {
 					return temporal.NewNonRetryableApplicationError("an operation needs id, request_id and hold_ids", "Invalid", nil)
 				}
 				return nil
@@ -135,6 +137,10 @@ func (a *account) run(ctx workflow.Context) error {
 				return err
 			}
 			a.queue = slices.DeleteFunc(a.queue, func(q Op) bool { return q.ID == op.ID })
+		case a.pollDue(now) && a.idle():
+			if err := a.poll(ctx); err != nil {
+				return err
+			}
 		case a.cleanupDue(now) && a.idle():
 			a.delete(ctx)
 		case a.idle() && len(a.Holds) == 0 && a.CleanupAt.IsZero():
@@ -146,6 +152,9 @@ func (a *account) run(ctx workflow.Context) error {
 			return workflow.NewContinueAsNewError(ctx, AccountType, AccountInput{AccountID: a.ID()})
 		default:
 			summary, at := a.nextTimer()
+			if len(a.pending()) > 0 && (at.IsZero() || a.pollAt.Before(at)) {
+				summary, at = "look whether it was accepted", a.pollAt
+			}
 			if !at.After(now) {
 				at = time.Time{} // it waits for the outbox
 			}
@@ -180,6 +189,8 @@ func (a *account) operate(ctx workflow.Context, op Op) error {
 		return a.move(ctx, op)
 	case UpdateCredential:
 		return a.credential(ctx, op)
+	case UpdateStrip:
+		return a.strip(ctx, op)
 	case UpdateEnd:
 		a.endNow(ctx, op)
 	}
@@ -265,12 +276,17 @@ func reason(err error) string {
 	return err.Error()
 }
 
+// isKind reports whether an activity failed by an error of a kind.
+func isKind(err error, kind access.ErrorKind) bool {
+	e, ok := errors.AsType[*temporal.ApplicationError](err)
+	return ok && e.Type() == string(kind)
+}
+
 // superseded reports whether the target has seen a newer operation of this
 // account: the store is read again then, with a pause that grows, and the next
 // sequence numbers are higher.
 func (a *account) superseded(err error) bool {
-	e, ok := errors.AsType[*temporal.ApplicationError](err)
-	if !ok || e.Type() != string(access.Superseded) {
+	if !isKind(err, access.Superseded) {
 		a.overtaken = 0
 		return false
 	}

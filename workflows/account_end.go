@@ -49,6 +49,9 @@ func (a *account) endNow(ctx workflow.Context, op Op) {
 	for i, h := range a.Holds {
 		if slices.Contains(op.HoldIDs, h.ID) && (h.EndsAt.IsZero() || now.Before(h.EndsAt)) {
 			a.Holds[i].EndsAt = now
+			if h.State == access.StatePending {
+				a.Holds[i].State = access.StateEnding
+			}
 		}
 	}
 	a.queue = slices.DeleteFunc(a.queue, func(q Op) bool {
@@ -74,6 +77,7 @@ func (a *account) endNow(ctx workflow.Context, op Op) {
 func (a *account) end(ctx workflow.Context) {
 	for {
 		a.takeEnds(ctx)
+		a.lapsed(workflow.Now(ctx))
 		due := a.due(workflow.Now(ctx))
 		for i, h := range a.Holds {
 			if slices.Contains(ids(due), h.ID) && h.State != access.StateOverdue {

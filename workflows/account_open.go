@@ -21,6 +21,11 @@ func (a *account) hold(ctx workflow.Context, op Op) error {
 	if held := a.holdsOf(op); len(held) == len(op.HoldIDs) && !slices.ContainsFunc(held, func(h access.Hold) bool { return h.State == access.StateGranting }) {
 		return a.tellRecorded(ctx, op)
 	}
+	return a.open(ctx, op)
+}
+
+// open does what hold is about, whatever is known of the holds.
+func (a *account) open(ctx workflow.Context, op Op) error {
 	var slots []access.Slot
 	err := a.interruptible(bounded(ctx, a.Connector, "what does the person hold?", grantWindow, priorityGrant), ActHeld,
 		access.HeldArgs{Account: a.Account, Want: op.Want}, &slots)
@@ -67,8 +72,7 @@ func (a *account) granted(op Op, leave access.TicketDone, done access.GrantDone)
 			h.State, h.StartsAt = access.StateActive, done.At
 			h.EndsAt, h.MaxEnd = done.At.Add(leave.Duration.Std()), done.At.Add(leave.Maximum.Std())
 		case access.Pending:
-			h.State = access.StatePending
-			kind, text = "awaits", fmt.Sprintf("%s waits for %s %s", a.Account.Email, e.Awaits, e.Link)
+			kind, text = "awaits", a.awaits(&h, e, done.At)
 		default:
 			// Something may be there all the same: it is due at once, and has failed once it is proven gone.
 			h.EndsAt, h.Error = done.At, fmt.Sprintf("%s: %s", e.Outcome, strings.Join(e.Facts, "; "))
@@ -189,6 +193,9 @@ func (a *account) credential(ctx workflow.Context, op Op) error {
 		return errInterrupted
 	}
 	known := &access.AccountChange{ID: a.ID(), Name: a.Account.Name, Generation: a.Generation, Wrote: a.Wrote}
+	if isKind(err, access.Restored) {
+		return a.refused(ctx, op, err) // the target was not asked
+	}
 	if err != nil {
 		a.record(access.Change{Event: a.event("credential.stuck", "stuck/"+op.Nonce, workflow.Now(ctx), op.RequestID, "another credential could not be made: "+reason(err)),
 			Account: known, Rotation: &access.RotationChange{Subject: a.ID(), Stuck: reason(err)}})

@@ -339,3 +339,54 @@ func TestGrantSlowerThanItsAccess(t *testing.T) {
 	h := w.holds["h1"]
 	require.Equal(t, 30*time.Second, h.EndsAt.Sub(h.StartsAt), "it has all of its time")
 }
+
+// What stands on the target without a hold is taken away by the account, which
+// keeps all that is held, whatever it is asked.
+func TestStrip(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		want   []access.Entitlement
+		fault  error
+		left   []string
+		events string
+	}{
+		{"what no hold asks for goes", []access.Entitlement{entitlement("admin")}, nil, []string{"read_only"}, "account.stripped"},
+		{"what is held stays", []access.Entitlement{entitlement("admin"), entitlement("read_only")}, nil, []string{"read_only"}, "account.stripped"},
+		{"nothing is done where all is held", []access.Entitlement{entitlement("read_only")}, nil, []string{"admin", "read_only"}, ""},
+		{"what the target refuses is on record, and left to the next sweep", []access.Entitlement{entitlement("admin")}, refuse(access.Privilege, "no right"), []string{"admin", "read_only"}, "operation.refused"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld()
+			w.know("h1", "r1", "read_only", time.Hour)
+			w.op(0, workflows.UpdateHold, "o1", "r1", "h1")
+			w.env.RegisterDelayedCallback(func() {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.target[entitlement("admin")] = true // by hand
+				w.fault = func(name string) error {
+					if name == workflows.ActRevoke {
+						return c.fault
+					}
+					return nil
+				}
+			}, time.Minute)
+			w.opWith(2*time.Minute, workflows.Op{ID: "strip/1", Kind: workflows.UpdateStrip, Want: c.want})
+			w.expect(t, 10*time.Minute, c.left...)
+			w.env.RegisterDelayedCallback(func() {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.fault = nil
+				delete(w.target, entitlement("admin"))
+			}, 11*time.Minute)
+			w.runAccount(t)
+			for _, kind := range []string{"account.stripped", "operation.refused"} {
+				n := 0
+				if kind == c.events {
+					n = 1
+				}
+				require.Equal(t, n, w.count(kind), kind)
+			}
+			require.Equal(t, 1, w.count("ended"), "the hold ends in time")
+		})
+	}
+}

@@ -28,6 +28,7 @@ const (
 	DiscoveryType = "Discovery"
 	CheckType     = "Check"
 	RotationType  = "Rotation"
+	RemovalType   = "Removal"
 	EpochType     = "Epoch"
 )
 
@@ -53,6 +54,9 @@ func CheckID(integration string) string { return "check/" + integration }
 // schedule.
 func RotationID(integration string) string { return "rotate/" + integration }
 
+// RemovalID is the workflow id of an integration's removal.
+func RemovalID(integration string) string { return "remove/" + integration }
+
 // EpochID is the workflow whose memo keeps Temporal's half of the epoch.
 const EpochID = "epoch"
 
@@ -74,7 +78,9 @@ const (
 	UpdateMove       = "move"
 	UpdateEnd        = "end"
 	UpdateCredential = "credential"
-	// SignalWake makes an account try again at once what it waits to repeat.
+	UpdateStrip      = "strip"
+	// SignalWake makes an account, or a removal, try again at once what it waits
+	// to repeat.
 	SignalWake = "wake"
 	// SignalReload makes an account read its rows in the store again.
 	SignalReload = "reload"
@@ -99,13 +105,18 @@ const (
 	ActWake           = "Wake"
 	ActPlanRotation   = "PlanRotation"
 
+	ActEndIntegration    = "EndIntegration"
+	ActForgetIntegration = "ForgetIntegration"
+
 	ActHeld       = "Held"
 	ActGrant      = "Grant"
+	ActVerify     = "Verify"
 	ActRevoke     = "Revoke"
 	ActCredential = "Credential"
 	ActDelete     = "DeleteAccount"
 	ActPrincipals = "Accounts"
 	ActMaintain   = "Maintain"
+	ActClean      = "Clean"
 	ActDiscover   = "Discover"
 	ActCheck      = "Check"
 	ActSecret     = "RotateSecret"
@@ -127,7 +138,8 @@ type Op struct {
 	RequestID string   `json:"request_id,omitempty"`
 	HoldIDs   []string `json:"hold_ids,omitempty"`
 	// Want names the entitlements of the holds for UpdateHold, to be looked at;
-	// what is granted is what the ticket says.
+	// what is granted is what the ticket says. For UpdateStrip it is what is there
+	// without a hold.
 	Want []access.Entitlement `json:"want,omitempty"`
 	// Nonce names the decision behind UpdateMove and UpdateCredential.
 	Nonce string `json:"nonce,omitempty"`

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"fmt"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -8,7 +9,8 @@ import (
 	"github.com/lapse-access/lapse/access"
 )
 
-// The workflows of one integration as a whole: check, discovery and sweep.
+// The workflows of one integration as a whole: check and discovery. The sweep is
+// in sweep.go.
 
 // Check proves each right of the connector's account. Accounts that wait for a
 // target that is back, or a right that was mended, try again at once.
@@ -33,8 +35,13 @@ type DiscoveryInput struct {
 	Report      access.DiscoveryReport `json:"report"`
 }
 
-// pagesPerRun is after how many pages a discovery continues as new.
-const pagesPerRun = 100
+const (
+	// pagesPerRun is after how many pages a discovery continues as new.
+	pagesPerRun = 100
+	// pageWindow is how long a page may take. A target that limits us by the hour
+	// says when to come back.
+	pageWindow = 90 * time.Minute
+)
 
 // Discovery refreshes the catalog of an integration, page by page. Each page
 // is stored before the next one is asked for, so it goes on where it was cut.
@@ -48,9 +55,13 @@ func Discovery(ctx workflow.Context, in DiscoveryInput) (access.DiscoveryReport,
 		return report, err
 	}
 	report.Integration = b.Name
+	if err := workflow.SetQueryHandler(ctx, QueryState, func() (access.DiscoveryReport, error) { return report, nil }); err != nil {
+		return report, err
+	}
 	for range pagesPerRun {
+		workflow.SetCurrentDetails(ctx, fmt.Sprintf("%d resources of %s so far", report.Resources, b.Name))
 		var page access.Page
-		err := workflow.ExecuteActivity(bounded(ctx, b.Connector, "read a page of "+b.Name, 10*time.Minute, priorityDiscover), ActDiscover,
+		err := workflow.ExecuteActivity(bounded(ctx, b.Connector, "read a page of "+b.Name, pageWindow, priorityDiscover), ActDiscover,
 			access.DiscoverArgs{Integration: in.Integration, Cursor: in.Cursor}).Get(ctx, &page)
 		if err != nil {
 			return report, err
@@ -68,60 +79,6 @@ func Discovery(ctx workflow.Context, in DiscoveryInput) (access.DiscoveryReport,
 	}
 	in.Report = report
 	return report, workflow.NewContinueAsNewError(ctx, DiscoveryType, in)
-}
-
-// Sweep compares three things: the store's rows, the account workflows, and
-// the target. An open hold whose account workflow is gone gets it back, with
-// the stored end. What carries our mark and stands in no row is reported, and
-// deleted only on repair.
-func Sweep(ctx workflow.Context, in access.SweepArgs) (access.SweepReport, error) {
-	var report access.SweepReport
-	err := workflow.ExecuteActivity(untilDone(ctx, "compare the store with the workflows"), ActSweepStore, in).Get(ctx, &report)
-	if err != nil || !report.Known {
-		return report, err
-	}
-	compare := access.CompareArgs{Report: report, Read: true}
-	for cursor := ""; ; {
-		var page access.PrincipalPage
-		err := workflow.ExecuteActivity(bounded(ctx, report.Connector, "list what carries our mark", 2*time.Minute, prioritySweep), ActPrincipals,
-			access.DiscoverArgs{Integration: in.Integration, Cursor: cursor}).Get(ctx, &page)
-		if err != nil {
-			compare.Read, compare.Error = false, reason(err)
-			break
-		}
-		compare.Principals = append(compare.Principals, page.Principals...)
-		if cursor = page.Next; cursor == "" {
-			break
-		}
-	}
-	if compare.Read && report.ReportOnly == "" {
-		err := workflow.ExecuteActivity(bounded(ctx, report.Connector, "bring up to date what belongs to everybody", 5*time.Minute, prioritySweep), ActMaintain,
-			in.Integration).Get(ctx, &compare.Report.Notes)
-		if err != nil {
-			compare.Report.Findings = append(compare.Report.Findings, access.Finding{Kind: "outdated", Subject: report.Integration, Text: reason(err)})
-		}
-	}
-	if err := workflow.ExecuteActivity(untilDone(ctx, "compare with the target"), ActSweepCompare, compare).Get(ctx, &report); err != nil {
-		return report, err
-	}
-	if !in.Repair || report.ReportOnly != "" || len(report.Delete) == 0 {
-		return report, nil
-	}
-	for _, acct := range report.Delete {
-		var done access.DeleteDone
-		// Nobody else writes for this account: it has no row, and so no workflow.
-		err := workflow.ExecuteActivity(bounded(ctx, report.Connector, "delete "+acct.Name, 5*time.Minute, prioritySweep), ActDelete,
-			access.DeleteArgs{Account: acct, Sequence: access.FirstSequence(workflow.Now(ctx).Unix())}).Get(ctx, &done)
-		for i, f := range report.Findings {
-			if f.Kind == "unknown_principal" && f.Subject == acct.Name {
-				if report.Findings[i].Repaired = string(done.Outcome); err != nil {
-					report.Findings[i].Repaired = "failed: " + reason(err)
-				}
-			}
-		}
-	}
-	compare = access.CompareArgs{Report: report, Last: true}
-	return report, workflow.ExecuteActivity(untilDone(ctx, "record the repair"), ActSweepCompare, compare).Get(ctx, &report)
 }
 
 // Epoch does nothing: the memo that it was started with is Temporal's half of

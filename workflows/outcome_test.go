@@ -26,10 +26,6 @@ func TestGrantOutcomes(t *testing.T) {
 			return []access.Entry{e}
 		}, time.Minute, access.StateFailed},
 		{"a grant of which nothing is said", func(access.Entry) []access.Entry { return nil }, time.Minute, access.StateFailed},
-		{"an invitation that nobody took", func(e access.Entry) []access.Entry {
-			e.Outcome = access.Pending
-			return []access.Entry{e}
-		}, 71 * time.Minute, access.StateEnded},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld()

@@ -340,6 +340,11 @@ func (r *request) settled() bool {
 	return !slices.ContainsFunc(r.Holds, func(h access.Hold) bool { return !h.State.Final() && h.StartsAt.IsZero() })
 }
 
+// granting is true when an account has yet to say what became of a hold.
+func (r *request) granting() bool {
+	return slices.ContainsFunc(r.Holds, func(h access.Hold) bool { return !h.State.Final() && h.StartsAt.IsZero() && h.Grant == nil })
+}
+
 // endsAt is the latest end of the open holds.
 func (r *request) endsAt() (at time.Time) {
 	for _, h := range r.Holds {
@@ -363,8 +368,10 @@ func (r *request) next(now time.Time, wait time.Duration) (summary string, at ti
 	switch {
 	case r.withdrawn != "" || !end.IsZero() && !now.Before(end):
 		return "wait for the proof that access is gone", now.Add(wait), UpdateEnd
-	case !r.settled():
+	case r.granting():
 		return "wait for the grant", now.Add(wait), UpdateHold
+	case !r.settled():
+		return "wait until the person accepts", end, ""
 	}
 	return "access sleeps until it ends", end, ""
 }

@@ -43,6 +43,9 @@ type world struct {
 	request access.RequestBrief
 	key     ed25519.PrivateKey
 
+	// invited, where set, is how an invitation stands that a grant makes.
+	invited access.Entry
+
 	// fault, where set, is asked before each activity has its effect.
 	fault func(name string) error
 	// lost, where set, is asked after it: the effect stands, the answer is lost.
@@ -72,7 +75,7 @@ func newWorld() *world {
 	w.request.PortalKey = pub
 	for name, f := range map[string]any{
 		workflows.ActLoadAccount: w.loadAccount, workflows.ActTicket: w.ticket, workflows.ActRecord: w.record,
-		workflows.ActHeld: w.held, workflows.ActGrant: w.grant, workflows.ActRevoke: w.revoke, workflows.ActDelete: w.delete, workflows.ActCredential: w.credential,
+		workflows.ActHeld: w.held, workflows.ActGrant: w.grant, workflows.ActVerify: w.verify, workflows.ActRevoke: w.revoke, workflows.ActDelete: w.delete, workflows.ActCredential: w.credential,
 		workflows.ActLoadRequest: w.loadRequest, workflows.ActRecordDecision: w.recordDecision, workflows.ActTellAccount: w.tellAccount,
 	} {
 		w.env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
@@ -216,12 +219,39 @@ func (w *world) grant(ctx context.Context, a access.GrantArgs) (d access.GrantDo
 		w.account = true
 		for _, e := range a.Ticket.Entitlements {
 			w.target[e] = true
-			d.Entries = append(d.Entries, access.Entry{Entitlement: e, Outcome: access.Granted, Facts: []string{"seen"}})
+			d.Entries = append(d.Entries, w.stands(e))
 		}
 		d.AccountName, d.At, d.Generation = "lapse_ana", w.env.Now(), a.Generation
 		return nil
 	})
 	return d, err
+}
+
+func (w *world) stands(e access.Entitlement) access.Entry {
+	entry := w.invited
+	if entry.Entitlement = e; entry.Outcome == "" {
+		entry.Outcome, entry.Facts = access.Granted, []string{"seen"}
+	}
+	return entry
+}
+
+func (w *world) verify(_ context.Context, a access.VerifyArgs) (out []access.Entry, err error) {
+	err = w.do(workflows.ActVerify, func() error {
+		for _, e := range a.Want {
+			out = append(out, w.stands(e))
+		}
+		return nil
+	})
+	return out, err
+}
+
+// invitation is how the invitation stands from a virtual time on.
+func (w *world) invitation(at time.Duration, o access.Outcome) {
+	w.env.RegisterDelayedCallback(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.invited.Outcome = o
+	}, at)
 }
 
 func (w *world) revoke(_ context.Context, a access.RevokeArgs) (d access.RevokeDone, err error) {

@@ -24,6 +24,18 @@ type Config struct {
 	People         []Person          `json:"people,omitempty" doc:"the directory of people"`
 	Integrations   []Integration     `json:"integrations,omitempty" doc:"the systems to which access is given"`
 	AccessFlows    []access.Flow     `json:"access_flows,omitempty" doc:"the rules that say who may request what, for how long, and who approves"`
+	Runbook        Runbook           `json:"runbook,omitzero" doc:"the sealed file for the day on which Lapse cannot be brought back: who holds what, and how it is taken away by hand"`
+}
+
+// RunbookPath is the default of Runbook.Path.
+const RunbookPath = "runbook"
+
+// Runbook says how often the file is written, where, and who can open it.
+type Runbook struct {
+	Every      access.Duration `json:"every" doc:"time between two files; 0s is never" default:"15m" minimum:"0s" maximum:"24h"`
+	Path       string          `json:"path" doc:"folder of the files; a relative one is in the data folder" default:"runbook" minLength:"1"`
+	Keep       int             `json:"keep" doc:"so many of the newest files are kept" default:"96" minimum:"1" maximum:"100000"`
+	Recipients []string        `json:"recipients,omitempty" doc:"who can open the files: recipients of age, or lines of SSH public keys (ed25519, rsa); without any, the key in keys/runbook.key of the data folder" example:"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p" minLength:"1"`
 }
 
 // Person is an entry of the directory.
@@ -59,6 +71,7 @@ type Integration struct {
 	CredentialRotationDays access.Days           `json:"credential_rotation_days,omitempty" doc:"credentials of accounts are changed after this many days; 0 is never" example:"30" minimum:"0" maximum:"3650"`
 	SecretRotationDays     access.Days           `json:"secret_rotation_days,omitempty" doc:"the secret of the connector's own account is changed after this many days, where the kind and its store can; 0 is never" example:"90" minimum:"0" maximum:"3650"`
 	Rotation               Rotation              `json:"rotation,omitzero" doc:"when credentials and secrets are changed"`
+	Sweep                  Sweep                 `json:"sweep,omitzero" doc:"how often the system is compared with what Lapse knows, and what is repaired then"`
 	UserCleanupDays        access.Days           `json:"user_cleanup_days" doc:"an account is deleted this many days after its last access ended" default:"7" minimum:"0" maximum:"3650"`
 	CustomAccessDetails    string                `json:"custom_access_details,omitempty" doc:"text shown to people beside their credentials, at most 400 characters" example:"Use the read replica for long queries." maxLength:"400"`
 	IntegrationOwner       *access.Owner         `json:"integration_owner,omitempty" doc:"people who own the integration"`
@@ -93,6 +106,13 @@ func (r Rotation) Open(at time.Time) bool {
 		return from <= now && now < to
 	}
 	return now >= from || now < to
+}
+
+// Sweep says how often the system is compared with what Lapse knows, and what is
+// repaired then.
+type Sweep struct {
+	Every  access.Duration      `json:"every" doc:"time between two sweeps" default:"5m" minimum:"1m" maximum:"24h"`
+	Repair []access.FindingKind `json:"repair,omitempty" doc:"findings that a sweep repairs by itself, beside lost workflows, which it always starts again" example:"unexpected" enum:"unknown_principal,unexpected,missing,unused_role"`
 }
 
 // TagRule sets tags on the resources that match a pattern.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -541,4 +542,31 @@ func FuzzParse(f *testing.F) {
 			t.Error(diff)
 		}
 	})
+}
+
+func TestSweepPolicy(t *testing.T) {
+	const days = "credential_rotation_days: 30"
+	parse := func(put string) (config.Config, error) {
+		c, _, err := config.Parse("lapse.yaml", []byte(strings.Replace(string(sample(t)), days, days+put, 1)), kinds())
+		return c, err
+	}
+	field, _ := reflect.TypeFor[config.Sweep]().FieldByName("Repair")
+	var policy []string
+	for _, k := range access.Repairable() {
+		policy = append(policy, string(k))
+	}
+	if got := field.Tag.Get("enum"); got != strings.Join(policy, ",") {
+		t.Errorf("the setting offers %s, want %s", got, strings.Join(policy, ","))
+	}
+	c, err := parse("")
+	if got := c.Integrations[0].Sweep; err != nil || got.Every != duration("5m") || len(got.Repair) > 0 {
+		t.Errorf("by default: %+v, %v", got, err)
+	}
+	c, err = parse("\n    sweep: {every: 1h, repair: [" + strings.Join(policy, ", ") + "]}")
+	if got := c.Integrations[0].Sweep; err != nil || got.Every != duration("1h") || !slices.Equal(got.Repair, access.Repairable()) {
+		t.Errorf("configured: %+v, %v", got, err)
+	}
+	if _, err = parse("\n    sweep: {repair: [foreign]}"); err == nil || !strings.Contains(err.Error(), "sweep.repair[0]") {
+		t.Errorf("what no sweep may repair: %v", err)
+	}
 }

@@ -14,7 +14,7 @@ import (
 // as a whole has no field.
 type Line struct {
 	Change string `json:"change"` // added, changed or removed
-	What   string `json:"what"`   // administrators, person, integration or access flow
+	What   string `json:"what"`   // administrators, runbook, person, integration or access flow
 	Name   string `json:"name,omitempty"`
 	Field  string `json:"field,omitempty"`
 	Old    string `json:"old,omitempty"` // as JSON; empty where there was none
@@ -34,11 +34,12 @@ func (l Line) String() string {
 }
 
 // Diff says what turns one configuration into another: the administrators,
-// then people, integrations and access flows by name, changed ones field by
+// the runbook, then people, integrations and access flows by name, changed ones field by
 // field. The places where secrets are kept are part of it, the secrets are
 // not.
 func Diff(from, to Config) []Line {
 	lines := changes("administrators", "", from.Administrators, to.Administrators)
+	lines = append(lines, changes("runbook", "", from.Runbook, to.Runbook)...)
 	lines = append(lines, diffNamed("person", from.People, to.People, func(p Person) string { return p.Email })...)
 	lines = append(lines, diffNamed("integration", from.Integrations, to.Integrations, func(i Integration) string { return i.Name })...)
 	return append(lines, diffNamed("access flow", from.AccessFlows, to.AccessFlows, func(f access.Flow) string { return f.Name })...)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
+	"github.com/lapse-access/lapse/internal/runbook"
 	"github.com/lapse-access/lapse/internal/spec"
 )
 
@@ -34,6 +35,11 @@ func Parse(file string, src []byte, kinds integrations.Registry) (cfg Config, wa
 	c.people()
 	c.integrations()
 	c.flows()
+	if at := (place{"runbook", "recipients"}); !c.faulty(at) {
+		if _, err := runbook.Readers(cfg.Runbook.Recipients); err != nil {
+			c.fault(at, "age-keygen makes a key and prints its recipient", "%v", err)
+		}
+	}
 	for _, found := range []spec.Faults{c.faults, c.warnings} {
 		found.Sort()
 		for i := range found {

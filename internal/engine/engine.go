@@ -84,9 +84,6 @@ func EnsureSearchAttributes(ctx context.Context, c client.Client, namespace stri
 	return nil
 }
 
-// sweepEvery is the time between two sweeps of an integration.
-const sweepEvery = 5 * time.Minute
-
 // Use says which schedules an integration is to have.
 type Use struct{ Sweep, Discover, Rotate bool }
 
@@ -120,7 +117,7 @@ func schedules(in store.IntegrationRow) (sweep, discover, rotate client.Schedule
 				TypedSearchAttributes: temporal.NewSearchAttributes(workflows.AttrIntegration.ValueSet([]string{in.ID}))},
 		}
 	}
-	every := in.Discover.Every.Std()
+	every, sweepEvery := in.Discover.Every.Std(), max(in.Sweep.Every.Std(), time.Minute)
 	return schedule(workflows.SweepID(in.ID), workflows.SweepType, access.SweepArgs{Integration: in.ID}, sweepEvery, sweepEvery/10, sweepEvery),
 		schedule(workflows.DiscoveryID(in.ID), workflows.DiscoveryType, workflows.DiscoveryInput{Integration: in.ID}, every, every/10, 10*time.Minute),
 		schedule(workflows.RotationID(in.ID), workflows.RotationType, access.RotationArgs{Integration: in.ID}, rotateEvery(in), in.Rotation.Jitter.Std(), 10*time.Minute)
@@ -149,9 +146,14 @@ func ensure(ctx context.Context, c client.Client, want client.ScheduleOptions, u
 	return nil
 }
 
-// StartSweep begins a sweep at once, or finds the one that runs.
+// StartSweep begins a sweep at once, or finds the one that runs. A dry run and a
+// repair go beside it.
 func StartSweep(ctx context.Context, c client.Client, a access.SweepArgs) (client.WorkflowRun, error) {
-	return c.ExecuteWorkflow(ctx, now(workflows.SweepID(a.Integration), a.Integration), workflows.SweepType, a)
+	id := workflows.SweepID(a.Integration)
+	if a.DryRun || a.Repair {
+		id += "/" + access.NewID("now")
+	}
+	return c.ExecuteWorkflow(ctx, now(id, a.Integration), workflows.SweepType, a)
 }
 
 // StartDiscovery begins a discovery at once, or finds the one that runs.
@@ -168,6 +170,14 @@ func StartCheck(ctx context.Context, c client.Client, integration string) (clien
 // schedule.
 func StartRotation(ctx context.Context, c client.Client, a access.RotationArgs) (client.WorkflowRun, error) {
 	return c.ExecuteWorkflow(ctx, now(workflows.RotationID(a.Integration)+"/"+access.NewID("now"), a.Integration), workflows.RotationType, a)
+}
+
+// StartRemoval begins the removal that the store has of an integration, or makes
+// the one that runs look again.
+func StartRemoval(ctx context.Context, c client.Client, integration string) error {
+	start := now(workflows.RemovalID(integration), integration)
+	_, err := c.SignalWithStartWorkflow(ctx, start.ID, workflows.SignalWake, nil, start, workflows.RemovalType, integration)
+	return err
 }
 
 func now(id, integration string) client.StartWorkflowOptions {

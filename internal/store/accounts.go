@@ -133,8 +133,8 @@ type OpenHolds struct {
 
 // OpenHolds makes holds, their ends and the baseline durable before anything is
 // written on the target, and cancels the account's cleanup. It refuses with
-// access.NoTicket when the request is not approved, or a hold is over or active
-// already. A repetition writes the rows again and the event once.
+// access.NoTicket when the request is not approved, the integration is being
+// removed, or a hold is over or active already. A repetition writes the rows again and the event once.
 func (s *Store) OpenHolds(ctx context.Context, o OpenHolds) error {
 	return s.write(ctx, func(tx *sql.Tx) error {
 		r, err := one(ctx, tx, "request "+o.RequestID, scanRequest, selectRequest+` where id = $1`, o.RequestID)
@@ -146,6 +146,9 @@ func (s *Store) OpenHolds(ctx context.Context, o OpenHolds) error {
 		}
 		a, err := account(ctx, tx, o.AccountID)
 		if err != nil {
+			return err
+		}
+		if err := closed(ctx, tx, a.Integration); err != nil {
 			return err
 		}
 		if _, err := s.appendEvent(ctx, tx, o.Event); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/lapse-access/lapse/access"
 )
@@ -23,9 +24,9 @@ func (r ResourceRow) Key() string { return r.Integration + "/" + r.Resource.Stri
 func (s *Store) PutResources(ctx context.Context, integrationID, run string, found []access.Found) error {
 	return s.write(ctx, func(tx *sql.Tx) error {
 		for _, f := range found {
-			_, err := tx.ExecContext(ctx, `insert into resources (integration, type, path, permissions, tags, run, gone) values ($1, $2, $3, $4, $5, $6, false)
-				on conflict (integration, type, path) do update set permissions = excluded.permissions, tags = excluded.tags, run = excluded.run, gone = false`,
-				integrationID, f.Resource.Type, f.Resource.Path, asJSON{f.Permissions}, asJSON{f.Tags}, run)
+			_, err := tx.ExecContext(ctx, `insert into resources (integration, type, path, permissions, tags, note, run, gone) values ($1, $2, $3, $4, $5, $6, $7, false)
+				on conflict (integration, type, path) do update set permissions = excluded.permissions, tags = excluded.tags, note = excluded.note, run = excluded.run, gone = false`,
+				integrationID, f.Resource.Type, f.Resource.Path, asJSON{f.Permissions}, asJSON{f.Tags}, f.Note, run)
 			if err != nil {
 				return fmt.Errorf("resource %s: %w", f.Resource, err)
 			}
@@ -80,10 +81,10 @@ func (s *Store) Resource(ctx context.Context, integrationID string, r access.Res
 	return row.Found, err
 }
 
-const selectResource = `select integration, type, path, permissions, tags from resources`
+const selectResource = `select integration, type, path, permissions, tags, note from resources`
 
 func scanResource(row scanner) (r ResourceRow, err error) {
-	err = row.Scan(&r.Integration, &r.Resource.Type, &r.Resource.Path, asJSON{&r.Permissions}, asJSON{&r.Tags})
+	err = row.Scan(&r.Integration, &r.Resource.Type, &r.Resource.Path, asJSON{&r.Permissions}, asJSON{&r.Tags}, &r.Note)
 	return r, err
 }
 
@@ -103,4 +104,24 @@ func (s *Store) Findings(ctx context.Context, integrationID string) (run string,
 		err = nil
 	}
 	return run, findings, err
+}
+
+// Swept is what the newest sweep of an integration found.
+type Swept struct {
+	At       time.Time
+	Findings []access.Finding
+}
+
+// Sweeps reads what the newest sweep of each integration found, by its id.
+func (s *Store) Sweeps(ctx context.Context) (map[string]Swept, error) {
+	swept := map[string]Swept{}
+	_, err := all(ctx, s.readers, func(row scanner) (v Swept, err error) {
+		var integration, run string
+		if err = row.Scan(&integration, &run, asJSON{&v.Findings}); err == nil {
+			v.At, err = time.Parse(time.RFC3339Nano, run)
+		}
+		swept[integration] = v
+		return v, err
+	}, `select integration, run, findings from findings`)
+	return swept, err
 }

@@ -19,6 +19,8 @@ type IntegrationRow struct {
 	config.Integration
 	// Removed is true while the configuration does not have it.
 	Removed bool
+	// Removal is that of the integration; nil where nobody removes it.
+	Removal *access.Removal
 }
 
 // SaveConfig is a configuration to store.
@@ -183,7 +185,7 @@ func scanPerson(row scanner) (p access.Person, err error) {
 	return p, err
 }
 
-const selectIntegration = `select id, spec, removed from integrations`
+const selectIntegration = `select id, spec, removed, removal from integrations`
 
 // Integrations lists every integration that was ever configured, by name.
 func (s *Store) Integrations(ctx context.Context) ([]IntegrationRow, error) {
@@ -192,16 +194,20 @@ func (s *Store) Integrations(ctx context.Context) ([]IntegrationRow, error) {
 
 // Integration reads an integration.
 func (s *Store) Integration(ctx context.Context, id string) (IntegrationRow, error) {
-	return one(ctx, s.readers, "integration "+id, scanIntegration, selectIntegration+` where id = $1`, id)
+	return integration(ctx, s.readers, id)
 }
 
-// IntegrationByName finds the integration that has a name, or had it last
-// before it was removed.
+func integration(ctx context.Context, q querier, id string) (IntegrationRow, error) {
+	return one(ctx, q, "integration "+id, scanIntegration, selectIntegration+` where id = $1`, id)
+}
+
+// IntegrationByName finds the integration that has a name, or had it before the
+// configuration left it out. One that was forgotten has none.
 func (s *Store) IntegrationByName(ctx context.Context, name string) (IntegrationRow, error) {
 	return one(ctx, s.readers, "integration "+name, scanIntegration, selectIntegration+` where name = $1 order by removed, kind limit 1`, name)
 }
 
 func scanIntegration(row scanner) (i IntegrationRow, err error) {
-	err = row.Scan(&i.ID, asJSON{&i.Integration}, &i.Removed)
+	err = row.Scan(&i.ID, asJSON{&i.Integration}, &i.Removed, asJSON{&i.Removal})
 	return i, err
 }

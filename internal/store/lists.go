@@ -183,6 +183,27 @@ func (s *Store) OpenAccess(ctx context.Context, f HoldFilter) ([]OpenHold, error
 	}, selectHold+` where opened and state not in `+finalStates+w.sql+fmt.Sprintf(` order by ends_at, id limit %d`, pageSize(f.Limit)), w.args...)
 }
 
+// HoldCount counts the open holds of an integration.
+type HoldCount struct {
+	Open, Overdue int
+	// Earliest is the end of the one that is overdue for longest.
+	Earliest time.Time
+}
+
+// HoldCounts counts the open holds, by the id of the integration. One is overdue
+// when its end is past by more than a while.
+func (s *Store) HoldCounts(ctx context.Context, after time.Duration) (map[string]HoldCount, error) {
+	counts, late := map[string]HoldCount{}, s.Now().Add(-after)
+	_, err := all(ctx, s.readers, func(row scanner) (c HoldCount, err error) {
+		var integration string
+		err = row.Scan(&integration, &c.Open, &c.Overdue, asTime{&c.Earliest})
+		counts[integration] = c
+		return c, err
+	}, `select integration, count(*), count(case when ends_at < $1 then 1 end), min(case when ends_at < $1 then ends_at end)
+		from holds where opened and state not in `+finalStates+` group by integration`, asTime{&late})
+	return counts, err
+}
+
 // Flows reads the access flows of some versions of the configuration; those
 // that are not there are left out.
 func (s *Store) Flows(ctx context.Context, versions []int64) (map[int64][]access.Flow, error) {

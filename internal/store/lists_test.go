@@ -169,6 +169,16 @@ func TestOpenAccess(t *testing.T) {
 	if err != nil || len(late) != 2 {
 		t.Errorf("%d end before: %v", len(late), err)
 	}
+	w.Now = func() time.Time { return noon.Add(4*time.Minute + 30*time.Second) }
+	for after, overdue := range map[time.Duration]int{5 * time.Second: 2, time.Minute: 0} {
+		want := HoldCount{Open: 4, Overdue: overdue}
+		if overdue > 0 {
+			want.Earliest = noon.Add(4 * time.Minute)
+		}
+		if got, err := w.HoldCounts(t.Context(), after); err != nil || len(got) != 1 || got[w.pg.ID] != want {
+			t.Errorf("counted: %+v, %v", got, err)
+		}
+	}
 }
 
 func TestEventsOfARequest(t *testing.T) {

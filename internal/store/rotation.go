@@ -42,6 +42,19 @@ func (s *Store) Rotations(ctx context.Context, integrationID string) (secret Rot
 	return secret, accounts, err
 }
 
+// Stuck says why the last change of a credential failed half way, by the id of
+// the account, or of the integration for the secret of its connector.
+func (s *Store) Stuck(ctx context.Context, integrationID string) (map[string]string, error) {
+	stuck := map[string]string{}
+	_, err := all(ctx, s.readers, func(row scanner) (why string, err error) {
+		var subject string
+		err = row.Scan(&subject, &why)
+		stuck[subject] = why
+		return why, err
+	}, `select subject, stuck from rotations where stuck <> '' and (subject = $1 or subject in (select id from accounts where integration = $1 and not deleted))`, integrationID)
+	return stuck, err
+}
+
 // rotated keeps that a credential was changed now.
 func (s *Store) rotated(ctx context.Context, tx *sql.Tx, subject string) error {
 	now := s.Now()

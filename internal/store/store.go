@@ -210,7 +210,19 @@ func (s *Store) ReportOnly(ctx context.Context) (string, error) {
 
 // SetReportOnly makes the sweep only report, or with an empty why, act again.
 func (s *Store) SetReportOnly(ctx context.Context, why string) error {
+	if err := s.setMeta(ctx, "report_only_since", s.Now().UTC().Format(time.RFC3339Nano)); err != nil {
+		return err
+	}
 	return s.setMeta(ctx, "report_only", why)
+}
+
+// ReportOnlySince says since when the sweep only reports.
+func (s *Store) ReportOnlySince(ctx context.Context) (time.Time, error) {
+	v, err := meta(ctx, s.readers, "report_only_since")
+	if err != nil || v == "" {
+		return time.Time{}, err
+	}
+	return time.Parse(time.RFC3339Nano, v)
 }
 
 func meta(ctx context.Context, q querier, name string) (value string, err error) {

@@ -322,7 +322,7 @@ func TestCatalog(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	found := func(names ...string) (out []access.Found) {
 		for _, n := range names {
-			out = append(out, access.Found{Resource: access.NewResource("schema", "shop", n), Permissions: []string{"read_only"}, Tags: map[string]string{"owner": n}})
+			out = append(out, access.Found{Resource: access.NewResource("schema", "shop", n), Permissions: []string{"read_only"}, Tags: map[string]string{"owner": n}, Note: "about " + n})
 		}
 		return out
 	}
@@ -371,6 +371,19 @@ func TestCatalog(t *testing.T) {
 	}
 	if err := w.PutResources(ctx, "int-nobody", "1", found("x")); err == nil {
 		t.Error("resources of an unknown integration were taken")
+	}
+}
+
+func TestSweeps(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	at := time.Now().UTC()
+	want := Swept{At: at, Findings: []access.Finding{{Kind: access.FindingForeign, Subject: "x", Since: at}}}
+	if err := w.PutFindings(ctx, w.pg.ID, at.Format(time.RFC3339Nano), want.Findings); err != nil {
+		t.Fatal(err)
+	}
+	got, err := w.Sweeps(ctx)
+	if diff := cmp.Diff(map[string]Swept{w.pg.ID: want}, got); err != nil || diff != "" {
+		t.Errorf("%v, %s", err, diff)
 	}
 }
 

@@ -37,6 +37,28 @@ type NewRequest struct {
 	Reason string `json:"reason" doc:"why; shown to those who decide, and kept in the audit trail" minLength:"1" maxLength:"1000"`
 }
 
+// Explain asks what would become of a request.
+type Explain struct {
+	Wants  []Want `json:"wants" doc:"what would be asked for" minItems:"1" maxItems:"50"`
+	For    string `json:"for" doc:"how long" example:"1h" minLength:"1"`
+	Person string `json:"person,omitempty" doc:"e-mail address of who would ask; the caller when left out, others for administrators only"`
+}
+
+// Explained is what would become of a request.
+type Explained struct {
+	Person string `json:"person" doc:"e-mail address of who would ask"`
+	Says   string `json:"says" doc:"it in a sentence"`
+	access.Explanation
+	Approvers []string `json:"approvers" doc:"who could approve it now"`
+	Grants    []Meant  `json:"grants" doc:"what would be granted"`
+}
+
+// Meant is something wanted, and what it means on the target.
+type Meant struct {
+	Want
+	Means string `json:"means"`
+}
+
 // Decide approves or denies a request.
 type Decide struct {
 	Verdict access.Verdict `json:"verdict" doc:"approve or deny" enum:"approve,deny"`
@@ -179,6 +201,7 @@ type Resource struct {
 	Resource    string            `json:"resource" doc:"as TYPE:PATH"`
 	Permissions []string          `json:"permissions"`
 	Tags        map[string]string `json:"tags,omitempty"`
+	Note        string            `json:"note,omitempty" doc:"what people should know before they ask"`
 }
 
 // Check is what a preflight found.
@@ -191,15 +214,27 @@ type Check struct {
 
 // SweepArgs says what a sweep may do.
 type SweepArgs struct {
-	Repair bool `json:"repair,omitempty" doc:"true deletes what carries our mark and stands in no row"`
+	DryRun bool                 `json:"dry_run,omitempty" doc:"true changes nothing, on the target, in the store or in Temporal"`
+	Repair bool                 `json:"repair,omitempty" doc:"true repairs what is found and can be repaired, whatever sweep.repair says"`
+	Only   []access.FindingKind `json:"only,omitempty" doc:"with repair: no more than these sorts of findings" enum:"unknown_principal,unexpected,missing,unused_role"`
+}
+
+// Discovery is how far a discovery is.
+type Discovery struct {
+	Running   bool `json:"running"`
+	Resources int  `json:"resources" doc:"how many it has stored so far"`
 }
 
 // Sweep is what a sweep found.
 type Sweep struct {
-	Integration string           `json:"integration"`
-	At          time.Time        `json:"at"`
-	ReportOnly  string           `json:"report_only,omitempty" doc:"why nothing is repaired"`
-	Findings    []access.Finding `json:"findings"`
+	Integration string    `json:"integration"`
+	At          time.Time `json:"at,omitzero" doc:"when it began; left out before the first"`
+	DryRun      bool      `json:"dry_run,omitempty" doc:"nothing was changed"`
+	ReportOnly  string    `json:"report_only,omitempty" doc:"why nothing is repaired"`
+	// Policy is what the integration's sweeps repair by themselves.
+	Policy   []access.FindingKind `json:"policy" doc:"what a sweep repairs by itself, beside lost workflows"`
+	Findings []access.Finding     `json:"findings" doc:"the gravest sort first"`
+	Notes    []string             `json:"notes,omitempty" doc:"what was brought up to date on the target by the way"`
 }
 
 // Rotate says what to change now, due or not.
@@ -207,6 +242,23 @@ type Rotate struct {
 	Secret  bool   `json:"secret,omitempty" doc:"the connector's own secret, and no account"`
 	Person  string `json:"person,omitempty" doc:"e-mail address of the one person whose credential is changed; everybody's when left out"`
 	Exposed bool   `json:"exposed,omitempty" doc:"true when somebody else has seen it: open sessions end too"`
+}
+
+// Removal is how the removal of an integration stands.
+type Removal struct {
+	Integration string    `json:"integration"`
+	State       string    `json:"state" enum:"none,running,left,forgotten" doc:"none: nobody removes it; left: it waits until what is left is gone or accepted; forgotten: it is complete"`
+	By          string    `json:"by,omitempty" doc:"e-mail address of who removes it"`
+	At          time.Time `json:"at,omitzero"`
+	Reason      string    `json:"reason,omitempty"`
+	Configured  bool      `json:"configured" doc:"the configuration in force has it; it is not forgotten before that is changed"`
+	// Open is what is there now: without a removal, what one would end.
+	Open       []access.Left `json:"open" doc:"holds and accounts that are there now"`
+	Left       []access.Left `json:"left" doc:"what was last found left"`
+	AcceptedBy string        `json:"accepted_by,omitempty" doc:"e-mail address of who is content to leave what is left"`
+	Accepted   string        `json:"accepted,omitempty" doc:"why"`
+	ReportOnly string        `json:"report_only,omitempty" doc:"why nothing is removed: after a restore"`
+	Note       string        `json:"note,omitempty"`
 }
 
 // Audit is what a walk over the audit trail found.
@@ -230,10 +282,25 @@ type Events struct {
 	Next int64 `json:"next,omitempty"`
 }
 
+// Restore is how things stand after a restore of Lapse's or Temporal's data.
+type Restore struct {
+	ReportOnly   string    `json:"report_only,omitempty" doc:"why nothing is changed on a target; empty when there is nothing to accept"`
+	Since        time.Time `json:"since,omitzero"`
+	Report       string    `json:"report,omitempty" doc:"names what was found; empty until every integration was swept since"`
+	Integrations []Sweep   `json:"integrations"`
+	Missing      []string  `json:"missing" doc:"integrations that were not swept since"`
+}
+
+// AcceptRestore accepts a report.
+type AcceptRestore struct {
+	Reason string `json:"reason" doc:"what was compared, and why it is right to go on"`
+	Report string `json:"report,omitempty" doc:"report of the restore that was looked at"`
+}
+
 // Restored says how the installation stands after an accepted restore.
 type Restored struct {
 	Accepted bool   `json:"accepted" doc:"false when there was nothing to accept"`
-	Was      string `json:"was,omitempty" doc:"why the sweep only reported"`
+	Was      string `json:"was,omitempty" doc:"why nothing was changed on a target"`
 }
 
 // Health says what works.
@@ -241,6 +308,7 @@ type Health struct {
 	Store      string `json:"store" enum:"ok,failing"`
 	Temporal   string `json:"temporal" enum:"ok,unreachable"`
 	ReportOnly string `json:"report_only,omitempty" doc:"why the sweep only reports"`
+	Runbook    string `json:"runbook,omitempty" doc:"what is wrong with the runbook, the file for the day on which Lapse cannot be brought back"`
 }
 
 // Problem is an error, as RFC 9457 wants it. It never repeats what was sent.

@@ -17,6 +17,7 @@ func TestBrowser(t *testing.T) {
 		{"the main job in the pages", mainJobInPages},
 		{"by keyboard alone", keyboard},
 		{"denied, failed, overdue, in the pages", sadPages},
+		{"a sweep in the pages", sweepPages},
 		{"Temporal behind the portal", temporalPages},
 	})
 }

@@ -1,105 +1,30 @@
 package main
 
 import (
-	"database/sql"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/lapse-access/lapse/access"
-	"github.com/lapse-access/lapse/integrations"
-	"github.com/lapse-access/lapse/integrations/mariadb"
-	"github.com/lapse-access/lapse/internal/describe"
 	"github.com/lapse-access/lapse/internal/localmysql"
-	"github.com/lapse-access/lapse/internal/localmysql/localmysqltest"
 )
-
-const mariaPassword = "canary-mariadb-Pa55word"
 
 // TestBundle asks for access on two systems in one request, a PostgreSQL and a
 // MariaDB.
 func TestBundle(t *testing.T) {
-	server := localmysqltest.Start(t, localmysql.MariaDB)
-	admin, err := server.Open("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { admin.Close() })
-	maria := &marias{t: t, server: server, admin: admin}
-	maria.setUp()
-	secret := filepath.Join(t.TempDir(), "mariadb.json")
-	if err := os.WriteFile(secret, fmt.Appendf(nil, `{"username": "lapse", "password": %q}`, mariaPassword), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	bundle := func(f func(*testing.T, *system, *marias)) func(*testing.T, *system) {
+	var maria *mysqls
+	bundle := func(f func(*testing.T, *system, *mysqls)) func(*testing.T, *system) {
 		return func(t *testing.T, s *system) { f(t, s, maria) }
 	}
 	endToEnd(t, []part{
 		{"both are granted, used and given back", bundle(bundled)},
 		{"one of them cannot be granted", bundle(bundledInPart)},
+		{"both are taken away by hand with Lapse stopped", bundle(lastResort)},
 	}, func(yaml string, _ []byte) string {
-		yaml = strings.Replace(yaml, "access_flows:\n", fmt.Sprintf(`  - name: prod-my
-    kind: mariadb
-    config: {hostname: 127.0.0.1, port: %d}
-    secret: {store: file, key: %s}
-    user_cleanup_days: 0.00007
-    integration_owner: {attribute: group, values: [dba]}
-access_flows:
-`, server.Port, secret), 1)
-		return strings.Replace(yaml, "    targets:\n", "    targets:\n      - {integration: prod-my, resources: [\"database:*\"], permissions: [read_only]}\n", 1)
+		maria = startMySQL(t, localmysql.MariaDB, "prod-my")
+		return maria.in(yaml) + "runbook: {every: 1s, keep: 3}\n"
 	})
-}
-
-// marias is the MariaDB of the test, and who administers it.
-type marias struct {
-	t      *testing.T
-	server *localmysql.Server
-	admin  *sql.DB
-}
-
-func (m *marias) exec(statements ...string) {
-	m.t.Helper()
-	for _, s := range statements {
-		if _, err := m.admin.ExecContext(m.t.Context(), s); err != nil {
-			m.t.Fatalf("%s: %v", s, err)
-		}
-	}
-}
-
-// setUp makes what people ask for, and the connector by the script that
-// describe prints.
-func (m *marias) setUp() {
-	m.t.Helper()
-	m.exec("CREATE DATABASE stock", "CREATE TABLE stock.items (id int)", "INSERT INTO stock.items VALUES (7)", "CREATE DATABASE passing")
-	d, err := describe.New(mariadb.Kind(), describe.Options{"databases": {"stock", "passing"}})
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	i := slices.IndexFunc(d.Setup, func(have integrations.Tier) bool { return have.Name == "full" })
-	for line := range strings.Lines(d.Setup[i].Script) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "--") {
-			m.exec(strings.Replace(strings.TrimSuffix(line, ";"), "'...'", "'"+mariaPassword+"'", 1))
-		}
-	}
-}
-
-// login opens a session of a person.
-func (m *marias) login(c access.Credential) (*sql.Conn, error) {
-	config, err := m.server.Config("stock")
-	if err != nil {
-		return nil, err
-	}
-	config.User, config.Passwd = c.Username, c.Password
-	db, err := sql.Open("mysql", config.FormatDSN())
-	if err != nil {
-		return nil, err
-	}
-	m.t.Cleanup(func() { db.Close() })
-	return db.Conn(m.t.Context())
 }
 
 func (s *system) askBoth(database string) shown {
@@ -134,7 +59,7 @@ func (s *system) holds(t *testing.T, id string, want map[string]access.State) (r
 	return r
 }
 
-func bundled(t *testing.T, s *system, m *marias) {
+func bundled(t *testing.T, s *system, m *mysqls) {
 	r := s.askBoth("stock")
 	s.must(dan, "approve", r.ID)
 	s.holds(t, r.ID, map[string]access.State{"prod-pg": access.StateActive, "prod-my": access.StateActive})
@@ -180,7 +105,7 @@ func bundled(t *testing.T, s *system, m *marias) {
 }
 
 // bundledInPart asks for a database that is dropped before the grant.
-func bundledInPart(t *testing.T, s *system, m *marias) {
+func bundledInPart(t *testing.T, s *system, m *mysqls) {
 	r := s.askBoth("passing")
 	m.exec("DROP DATABASE passing")
 	s.must(dan, "approve", r.ID)

@@ -57,6 +57,7 @@ func TestOperatorsAndEnemies(t *testing.T) {
 		{"operators terminate, cancel and reset", operators},
 		{"forged messages", forged},
 		{"something with our mark and no row", unknownPrincipal},
+		{"given and taken by hand", byHand},
 	})
 }
 

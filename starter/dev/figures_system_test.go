@@ -28,6 +28,7 @@ import (
 	"github.com/lapse-access/lapse/internal/engine"
 	"github.com/lapse-access/lapse/internal/localpg"
 	"github.com/lapse-access/lapse/internal/localpg/localpgtest"
+	"github.com/lapse-access/lapse/internal/localserver/localservertest"
 	"github.com/lapse-access/lapse/internal/store"
 	"github.com/lapse-access/lapse/internal/targettest"
 	"github.com/lapse-access/lapse/portal/api"
@@ -109,7 +110,7 @@ func newFigures(t *testing.T, size sizes) *figures {
 	t.Cleanup(f.http.CloseIdleConnections)
 
 	var err error
-	f.server, err = localpg.Start(t.Context(), localpg.Options{Bin: localpgtest.Find(t, 0), Dir: localpgtest.Dir(t),
+	f.server, err = localpg.Start(t.Context(), localpg.Options{Bin: localpgtest.Find(t, 0), Dir: localservertest.Dir(t),
 		Settings: map[string]string{"shared_preload_libraries": "pg_stat_statements"}})
 	check(t, err)
 	t.Cleanup(func() { f.server.Stop() })

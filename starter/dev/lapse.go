@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/all"
+	"github.com/lapse-access/lapse/internal/datadir"
 	"github.com/lapse-access/lapse/internal/engine"
 	"github.com/lapse-access/lapse/internal/keys"
 	"github.com/lapse-access/lapse/internal/store"
@@ -48,11 +50,11 @@ func (l *lapse) stop() {
 }
 
 func (l *lapse) start(ctx context.Context, s settings, demo *demonstration) error {
-	ring, err := keys.Open(filepath.Join(s.data, "keys"), true)
+	ring, err := keys.Open(filepath.Join(s.data, datadir.Keys), true)
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(ctx, filepath.Join(s.data, "lapse.db"))
+	st, err := store.Open(ctx, filepath.Join(s.data, datadir.Store))
 	if err != nil {
 		return err
 	}
@@ -73,23 +75,30 @@ func (l *lapse) start(ctx context.Context, s settings, demo *demonstration) erro
 	if err != nil {
 		return err
 	}
+	if err := l.node.Begin(ctx, control, s.restored); err != nil {
+		return err
+	}
 	worker := workers.Control(temporal, control)
 	if err := worker.Start(); err != nil {
 		return fmt.Errorf("starting the control worker: %w", err)
 	}
 	l.stops = append(l.stops, worker.Stop, l.connectors.Stop)
-	if why, err := control.CheckEpoch(ctx); err != nil {
-		return fmt.Errorf("comparing the epochs of the store and of Temporal: %w", err)
-	} else if why != "" {
-		l.log.Error("the sweep only reports", "why", why)
-	}
 	if err := l.apply(ctx, s, demo); err != nil {
 		return err
 	}
+	keeping, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var runbook sync.WaitGroup
+	runbook.Go(func() { control.KeepRunbook(keeping, s.data) })
+	l.stops = append(l.stops, func() { cancel(); runbook.Wait() })
 	if err := l.firstCatalog(ctx); err != nil {
 		return err
 	}
 	stop, err := portal.Listen(s.portal, l.portal)
+	if err != nil {
+		return err
+	}
+	l.stops = append(l.stops, stop)
+	stop, err = portal.ListenMetrics(os.Getenv("LAPSE_METRICS"), os.Getenv("LAPSE_METRICS_TOKEN"), st, l.log)
 	if err != nil {
 		return err
 	}

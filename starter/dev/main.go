@@ -9,17 +9,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 
+	"github.com/lapse-access/lapse/internal/datadir"
 	"github.com/lapse-access/lapse/internal/engine"
 	"github.com/lapse-access/lapse/portal"
 	"github.com/lapse-access/lapse/starter/dev/embedded"
@@ -34,6 +32,7 @@ const defaultPortal = "127.0.0.1:8080"
 // settings come from the command line and the environment.
 type settings struct {
 	data     string // folder of everything that lasts
+	restored bool   // it was restored from a backup
 	file     string // the lapse.yaml to apply; empty: the demonstration
 	portal   string // address of the portal
 	temporal string // address of Temporal's gRPC API
@@ -58,6 +57,7 @@ func parse(args []string) settings {
 	}
 	flags := flag.NewFlagSet("lapse-dev", flag.ExitOnError)
 	flags.StringVar(&s.data, "data", environment("LAPSE_DATA", "lapse-data"), "`folder` of everything that lasts ($LAPSE_DATA)")
+	flags.BoolVar(&s.restored, "restored", false, "the folder was restored from a copy: change nothing on a target before lapse restore accept")
 	flags.StringVar(&s.file, "f", "", "apply this lapse.yaml instead of the demonstration")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "lapse-dev runs all of Lapse on this machine, with a database to try it on.")
@@ -87,7 +87,7 @@ func run(s settings) error {
 	defer cancel()
 	context.AfterFunc(ctx, cancel) // from now on a signal ends the process
 
-	release, err := lock(s.data)
+	release, err := datadir.Claim(s.data, true)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func start(ctx context.Context, s settings) (stop func(), err error) {
 	}
 
 	temporal, err := embedded.Start(ctx, embedded.Options{
-		File:             filepath.Join(s.data, "temporal.db"),
+		File:             filepath.Join(s.data, datadir.Temporal),
 		Frontend:         s.temporal,
 		UI:               s.ui,
 		UIPath:           portal.UIPath,
@@ -176,39 +176,4 @@ func printNext(s settings) {
 	fmt.Printf("  LAPSE_AS=ana@example.com %s request --integration demo-pg --resource schema:shop/public --permission read_only --for 2m --reason \"a look at the orders\"\n", lapse)
 	fmt.Printf("  LAPSE_AS=dan@example.com %s approve ID\n", lapse)
 	fmt.Printf("  LAPSE_AS=ana@example.com %s credentials ID\n\n", lapse)
-}
-
-// lock makes the data folder and claims it for this process, so that two never
-// work on the same files. The claim ends with the process, however it ends.
-func lock(data string) (release func(), err error) {
-	if err := os.MkdirAll(data, 0o755); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
-	}
-	path := filepath.Join(data, "lock")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
-		}
-		owner, _ := os.ReadFile(path)
-		return nil, fmt.Errorf("the folder %s is in use by another lapse-dev (process %s): stop that one, or choose another folder with --data",
-			data, strings.TrimSpace(string(owner)))
-	}
-	if err := f.Truncate(0); err != nil {
-		f.Close()
-		return nil, err
-	}
-	if _, err := fmt.Fprintln(f, os.Getpid()); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return func() {
-		if err := f.Close(); err != nil {
-			slog.Warn("release the data folder", "error", err)
-		}
-	}, nil
 }

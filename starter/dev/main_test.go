@@ -19,6 +19,8 @@ import (
 
 	"github.com/lapse-access/lapse/internal/localpg"
 	"github.com/lapse-access/lapse/internal/localpg/localpgtest"
+	"github.com/lapse-access/lapse/internal/localserver"
+	"github.com/lapse-access/lapse/internal/localserver/localservertest"
 )
 
 // TestMain lets the test binary stand for lapse-dev, so that a test can kill it
@@ -47,7 +49,7 @@ type process struct {
 func newProcess(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, args: args}
-	p.env = []string{"LAPSE_DEV_TEST=1", "LAPSE_DATA=" + localpgtest.Dir(t)}
+	p.env = []string{"LAPSE_DEV_TEST=1", "LAPSE_DATA=" + localservertest.Dir(t)}
 	for _, name := range []string{"LAPSE_PORTAL", "LAPSE_TEMPORAL", "LAPSE_TEMPORAL_UI", "LAPSE_DEMO_POSTGRESQL"} {
 		p.env = append(p.env, name+"="+freeAddress(t))
 	}
@@ -139,7 +141,7 @@ func TestDemonstration(t *testing.T) {
 			second := exec.Command(os.Args[0])
 			second.Env = p.cmd.Env
 			out, err := second.CombinedOutput()
-			if err == nil || !strings.Contains(string(out), "in use by another lapse-dev (process "+strconv.Itoa(p.cmd.Process.Pid)+")") {
+			if err == nil || !strings.Contains(string(out), "in use by another process of Lapse (process "+strconv.Itoa(p.cmd.Process.Pid)+")") {
 				t.Errorf("a second lapse-dev on the same folder: %v\n%s", err, out)
 			}
 
@@ -217,10 +219,9 @@ func wantShop(t *testing.T, p *process) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", localpg.Host+":0")
+	port, err := localserver.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return net.JoinHostPort(localserver.Host, strconv.Itoa(port))
 }

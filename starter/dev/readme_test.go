@@ -11,6 +11,7 @@ import (
 
 	"github.com/lapse-access/lapse/internal/localpg"
 	"github.com/lapse-access/lapse/internal/localpg/localpgtest"
+	"github.com/lapse-access/lapse/internal/localserver/localservertest"
 )
 
 // TestOwnPostgreSQL runs the commands of the README's section word for word,
@@ -42,7 +43,7 @@ func TestOwnPostgreSQL(t *testing.T) {
 				until grep -q 'Lapse is up' lapse-dev.log; do sleep 0.2; kill -0 %1; done` + "\n"
 		}
 	}
-	dir := localpgtest.Dir(t)
+	dir := localservertest.Dir(t)
 	script := "set -eu\n" + strings.Join(blocks, "")
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+server.Bin.Dir+":"+os.Getenv("PATH"))
