@@ -890,8 +890,9 @@ func discovery(t *testing.T, b *bed) {
 		"tag:management": "[member]", "tag:administrator": "[]", "queue:many/exclusive": "[]", "exchange:many/inside": "[bind_from]",
 		"exchange:shop/amq.topic": "[]", "topic:shop/events/%23.paid": "[publish]", "vhost:%2F": "[read write configure read_write admin]",
 	} {
-		if got := fmt.Sprint(found[e].Permissions); got != want {
-			t.Errorf("%s: %s, want %s", e, got, want)
+		r, err := access.ParseResource(e)
+		if got := fmt.Sprint(found[r.String()].Permissions); err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", e, got, err, want)
 		}
 	}
 	few := start(t, b.target(func(c *rabbitmq.Config, _ *rabbitmq.Secret) {

@@ -126,7 +126,7 @@ func startBed(t testing.TB, major int) *bed {
 
 func bedOn(t testing.TB, s *localrabbitmq.Server) *bed {
 	t.Helper()
-	b := &bed{Server: s, gate: newGate(t, s.URL()), http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}}
+	b := &bed{Server: s, gate: newGate(t, s.URL()), http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
 	t.Cleanup(b.http.CloseIdleConnections)
 	return b
 }
