@@ -86,8 +86,9 @@ type openHold struct {
 
 type allView struct {
 	Tabs       []tab
-	ReportOnly string
-	UI         string
+	ReportOnly    string
+	Administrator bool
+	UI            string
 	Holds      []openHold
 	Requests   []api.Request
 	Empty      string
@@ -99,7 +100,7 @@ func (p *Portal) allPage(r *http.Request, c *caller) (view, error) {
 	if err := c.mustAdminister(); err != nil {
 		return view{}, err
 	}
-	v := allView{}
+	v := allView{Administrator: true}
 	if p.opts.UI != "" {
 		v.UI = UIPath + "/"
 	}

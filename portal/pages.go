@@ -40,6 +40,8 @@ func (p *Portal) routes() []route {
 		{"POST /sweep/{name}", p.page(p.sweepNowPage)},
 		{"GET /remove/{name}", p.page(p.removalPage)},
 		{"POST /remove/{name}", p.page(p.removePage)},
+		{"GET /restore", p.page(p.restorePage)},
+		{"POST /restore", p.page(p.restoreNowPage)},
 		{"GET /requests/{id}", p.page(p.requestPage)},
 		{"POST /requests/{id}/decisions", p.page(p.decidePage)},
 		{"POST /requests/{id}/extension", p.page(p.extendPage)},

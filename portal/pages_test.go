@@ -118,6 +118,8 @@ func TestRoutesAndPeople(t *testing.T) {
 		{route: "POST /request", path: "/request", form: form("do", "send"), want: map[string]int{ana: 422, bo: 422, cy: 422, eve: 422, "": 401}},
 		{route: "GET /inbox", path: "/inbox", want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 200, "": 303}, has: map[string]string{cy: waiting.ID}},
 		{route: "GET /all", path: "/all", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 303}, has: map[string]string{bo: running.ID}},
+		{route: "GET /restore", path: "/restore", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 303}},
+		{route: "POST /restore", path: "/restore", form: form("do", "compare"), want: map[string]int{ana: 403, bo: 303, cy: 403, eve: 403, "": 401}},
 		{route: "GET /remove/{name}", path: "/remove/crm", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 303}, has: map[string]string{bo: "Remove crm"}},
 		{route: "POST /remove/{name}", path: "/remove/crm", form: form("do", "remove"), want: map[string]int{ana: 403, bo: 422, cy: 403, eve: 403, "": 401}},
 		{route: "GET /sweep", path: "/sweep", want: map[string]int{ana: 403, bo: 200, cy: 200, eve: 403, "": 303}},

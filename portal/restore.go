@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,4 +125,51 @@ func (p *Portal) acceptRestore(ctx context.Context, c *caller, in *acceptCall) (
 		err = errors.Join(err, failed)
 	}
 	return out, err
+}
+
+// restoreView is the report of a restore, by integration and sort.
+type restoreView struct {
+	api.Restore
+	Parts []sweepView
+	Form  *form
+}
+
+func (p *Portal) restoreView(r *http.Request, c *caller, why error) (view, error) {
+	out, err := p.showRestore(r.Context(), c, nil)
+	if err != nil {
+		return view{}, err
+	}
+	v := restoreView{Restore: out, Form: p.failure(r, why)}
+	for _, s := range out.Integrations {
+		s.Findings = slices.DeleteFunc(s.Findings, func(f access.Finding) bool { return f.Kind == access.FindingRestored })
+		v.Parts = append(v.Parts, sweepView{Sweep: s, Sorts: sortFindings(s)})
+	}
+	return view{template: "restore", title: "Restore", data: v, status: v.Form.status}, nil
+}
+
+func (p *Portal) restorePage(r *http.Request, c *caller) (view, error) {
+	return p.restoreView(r, c, nil)
+}
+
+// restoreNowPage compares the targets anew, or accepts the report that was shown.
+func (p *Portal) restoreNowPage(r *http.Request, c *caller) (view, error) {
+	if r.PostForm.Get("do") == "accept" {
+		_, err := p.acceptRestore(r.Context(), c, &acceptCall{Body: api.AcceptRestore{Reason: r.PostForm.Get("reason"), Report: r.PostForm.Get("report")}})
+		if err != nil {
+			return p.restoreView(r, c, err)
+		}
+		return view{to: "/sweep", note: "Accepted. Every integration is swept and repaired now."}, nil
+	}
+	if err := c.mustAdminister(); err != nil {
+		return view{}, err
+	}
+	_, rows, err := p.restore(r.Context())
+	for _, row := range rows {
+		_, failed := engine.StartSweep(r.Context(), p.opts.Temporal, access.SweepArgs{Integration: row.ID})
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		return p.restoreView(r, c, err)
+	}
+	return view{to: "/restore", note: "Every integration is compared now. Load this page again in a moment."}, nil
 }

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +70,11 @@ func TestAcceptRestore(t *testing.T) {
 	if why, err := r.store.ReportOnly(t.Context()); err != nil || why == "" {
 		t.Fatalf("it was accepted: %q, %v", why, err)
 	}
+
+	// The page shows the same, and what becomes of it.
+	r.shows(r.as(bo, "GET", "/restore", nil), http.StatusOK, "the epochs differ", "lapse_x", "It is deleted", "Accept report "+second.Report)
+	r.shows(r.as(bo, "POST", "/restore", url.Values{"do": {"accept"}, "report": {first.Report}, "reason": {"x"}}), http.StatusConflict, "another one by now")
+	r.shows(r.as(bo, "GET", "/all", nil), http.StatusOK, "Nothing is changed on a target", "/restore")
 
 	if done := want[api.Restored](r, http.StatusOK, bo, "POST", "/restore/accept", accept(second.Report)); !done.Accepted || done.Was != "the epochs differ" {
 		t.Errorf("accepted: %+v", done)

@@ -27,7 +27,7 @@ func (a *app) healthCommand() *cobra.Command {
 		return a.show(out, func(w io.Writer) {
 			table(w, "", []string{"Store", out.Store}, []string{"Temporal", out.Temporal})
 			if out.ReportOnly != "" {
-				fmt.Fprintf(w, "\nThe sweep only reports: %s\n", clean(out.ReportOnly))
+				fmt.Fprintf(w, "\nNothing is changed on a target: %s\nlapse restore report shows what differs.\n", clean(out.ReportOnly))
 			}
 			if out.Runbook != "" {
 				fmt.Fprintf(w, "\nThe runbook: %s\n", clean(out.Runbook))

@@ -203,12 +203,14 @@ func (s *Store) SetEpoch(ctx context.Context, epoch, next int64) error {
 	return s.setMeta(ctx, "epoch", fmt.Sprintf("%d %d", epoch, next))
 }
 
-// ReportOnly says why the sweep only reports; empty when it also acts.
+// ReportOnly says why nothing is changed on a target, after a restore; empty
+// when it is.
 func (s *Store) ReportOnly(ctx context.Context) (string, error) {
 	return meta(ctx, s.readers, "report_only")
 }
 
-// SetReportOnly makes the sweep only report, or with an empty why, act again.
+// SetReportOnly says why nothing may be changed on a target, or with an empty why,
+// that it may again.
 func (s *Store) SetReportOnly(ctx context.Context, why string) error {
 	if err := s.setMeta(ctx, "report_only_since", s.Now().UTC().Format(time.RFC3339Nano)); err != nil {
 		return err
@@ -216,7 +218,7 @@ func (s *Store) SetReportOnly(ctx context.Context, why string) error {
 	return s.setMeta(ctx, "report_only", why)
 }
 
-// ReportOnlySince says since when the sweep only reports.
+// ReportOnlySince says since when nothing is changed.
 func (s *Store) ReportOnlySince(ctx context.Context) (time.Time, error) {
 	v, err := meta(ctx, s.readers, "report_only_since")
 	if err != nil || v == "" {

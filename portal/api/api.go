@@ -307,7 +307,7 @@ type Restored struct {
 type Health struct {
 	Store      string `json:"store" enum:"ok,failing"`
 	Temporal   string `json:"temporal" enum:"ok,unreachable"`
-	ReportOnly string `json:"report_only,omitempty" doc:"why the sweep only reports"`
+	ReportOnly string `json:"report_only,omitempty" doc:"why nothing is changed on a target: a restore that is not accepted"`
 	Runbook    string `json:"runbook,omitempty" doc:"what is wrong with the runbook, the file for the day on which Lapse cannot be brought back"`
 }
 

@@ -129,6 +129,17 @@ func restored(t *testing.T, s *system) {
 			}
 		}
 	}
+	t.Run("its page", func(t *testing.T) {
+		on := *s
+		on.t = t
+		b := on.browser()
+		b.signIn("root@example.com")
+		b.open("/all")
+		b.click(`a[href="/restore"]`)
+		b.says("Unknown principal: 20")
+		b.says("Accept report " + r.Report)
+		b.picture("restore")
+	})
 	delete(got, "overdue") // where the machine was slow until here
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the report has %v, want %v", got, want)
