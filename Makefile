@@ -53,6 +53,7 @@ record: ## record the workflow histories that the replay test needs
 
 .PHONY: lint
 lint: ## run the static checks
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	@set -e; for module in $(MODULES); do (cd $$module && set -x && $(GO) vet ./... && $(TOOL) staticcheck ./...); done
 	$(TOOL) workflowcheck -config internal/tools/workflowcheck.yaml ./...
 

@@ -85,14 +85,14 @@ type openHold struct {
 }
 
 type allView struct {
-	Tabs       []tab
+	Tabs          []tab
 	ReportOnly    string
 	Administrator bool
 	UI            string
-	Holds      []openHold
-	Requests   []api.Request
-	Empty      string
-	More       string
+	Holds         []openHold
+	Requests      []api.Request
+	Empty         string
+	More          string
 }
 
 // allPage is for administrators: what is open, late, or waits, of everybody.
