@@ -4,23 +4,18 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lapse-access/lapse/internal/datadir"
-	"github.com/lapse-access/lapse/internal/store"
 )
 
 // backed is what lapse backup made.
 type backed struct {
 	Folder string `json:"folder"`
 	datadir.Manifest
-	// Secrets are the files of targets' secrets, which are not in it.
-	Secrets []string `json:"secrets_not_in_it"`
 }
 
 func (a *app) backupCommand() *cobra.Command {
@@ -38,23 +33,7 @@ each rotation.`,
 			if err != nil {
 				return &failure{Text: "no backup was made: " + err.Error()}
 			}
-			out := backed{Folder: to, Manifest: m, Secrets: []string{}}
-			st, err := store.Open(cmd.Context(), filepath.Join(data, datadir.Store))
-			if err != nil {
-				return err
-			}
-			defer st.Close()
-			all, err := st.Integrations(cmd.Context())
-			if err != nil {
-				return err
-			}
-			for _, in := range all {
-				if !in.Removed && in.Secret.Store == "file" {
-					out.Secrets = append(out.Secrets, in.Secret.Key)
-				}
-			}
-			slices.Sort(out.Secrets)
-			out.Secrets = slices.Compact(out.Secrets)
+			out := backed{Folder: to, Manifest: m}
 			return a.show(out, func(w io.Writer) {
 				fmt.Fprintf(w, "%s: %s of the audit trail, head %s\n", to, count(int(m.Events), "event"), cmp.Or(m.Head, "none"))
 				if len(out.Secrets) > 0 {

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/lapse-access/lapse/internal/store"
@@ -24,6 +25,8 @@ type Manifest struct {
 	// many there are.
 	Head   string `json:"head,omitempty"`
 	Events int64  `json:"events"`
+	// Secrets are the files of targets' secrets, which are not in it.
+	Secrets []string `json:"secrets_not_in_it"`
 	// Files are the SHA-256 sums of all files, by their paths in the folder.
 	Files map[string]string `json:"files"`
 }
@@ -91,9 +94,25 @@ func mark(ctx context.Context, path string, m *Manifest) error {
 	m.Instance = st.Instance()
 	m.Events, m.Head, err = st.Head(ctx)
 	if err == nil {
+		m.Secrets, err = secretFiles(ctx, st)
+	}
+	if err == nil {
 		err = st.SetReportOnly(ctx, "this is the backup of "+m.At.Format(time.RFC3339))
 	}
 	return errors.Join(err, st.Close(), os.Remove(path+".lock"))
+}
+
+// secretFiles are those that the integrations' secrets are in.
+func secretFiles(ctx context.Context, st *store.Store) ([]string, error) {
+	files := []string{}
+	all, err := st.Integrations(ctx)
+	for _, in := range all {
+		if !in.Removed && in.Secret.Store == "file" && !slices.Contains(files, in.Secret.Key) {
+			files = append(files, in.Secret.Key)
+		}
+	}
+	slices.Sort(files)
+	return files, err
 }
 
 // Restore puts a backup in the place of what is in the folder, which is kept in

@@ -10,7 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/internal/config"
 	"github.com/lapse-access/lapse/internal/datadir"
+	"github.com/lapse-access/lapse/internal/secrets"
 	"github.com/lapse-access/lapse/internal/store"
 )
 
@@ -21,7 +23,13 @@ func folder(t *testing.T) (dir string, st *store.Store) {
 	st, err := store.Open(t.Context(), filepath.Join(dir, datadir.Store))
 	require.NoError(t, err)
 	t.Cleanup(func() { st.Close() })
-	require.NoError(t, st.Append(t.Context(), access.Event{Key: "one", Kind: "test"}))
+	integration := func(name, where, key string) config.Integration {
+		return config.Integration{Name: name, Kind: "postgresql", Secret: secrets.Ref{Store: where, Key: key}}
+	}
+	_, err = st.SaveConfig(t.Context(), store.SaveConfig{Source: []byte("test"), By: "lapse", Event: access.Event{Kind: "config.applied"}, Config: config.Config{Integrations: []config.Integration{
+		integration("a", "file", "b.json"), integration("b", "file", "a.json"), integration("c", "file", "b.json"), integration("d", "env", "D"),
+	}}})
+	require.NoError(t, err)
 	put(t, filepath.Join(dir, datadir.Temporal), "before")
 	require.NoError(t, os.Mkdir(filepath.Join(dir, datadir.Keys), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, datadir.Keys, "ticket.key"), []byte("key 1"), 0o600))
@@ -55,6 +63,7 @@ func TestBackup(t *testing.T) {
 	require.Equal(t, st.Instance(), m.Instance)
 	require.EqualValues(t, 1, m.Events)
 	require.Len(t, m.Files, 3)
+	require.Equal(t, []string{"a.json", "b.json"}, m.Secrets)
 	info, err := os.Stat(backup)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
