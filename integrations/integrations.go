@@ -269,6 +269,15 @@ type Kind struct {
 	Setup Setup
 	// LastResort is how access is taken away while Lapse does not run.
 	LastResort LastResort
+	// Told is what the target would be told by a grant to a person who has nothing
+	// there yet: a line for each statement, or for each request METHOD /PATH and
+	// its body below it. Readings are left out. It comes from what Grant itself
+	// sends, and connects to nothing: Target.Secret is nil, and a secret that would
+	// be made is HiddenSecret. What only the target knows is Found or Each, and what
+	// may be there already is marked by Unless. A person who has something there is
+	// sent less, or another level; where the connector may not give all of a
+	// permission, less is given, as the grant's notes say.
+	Told func(t Target, req GrantRequest) ([]string, error)
 	// Certification is the room's certification.json, which its certification
 	// test writes.
 	Certification []byte

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/internal/httpapi"
 	"github.com/lapse-access/lapse/internal/turn"
 )
@@ -40,7 +41,7 @@ type api struct {
 	since time.Time // when the token was fetched
 }
 
-func newAPI(c Config, s Secret) (*api, error) {
+func newAPI(c Config, s Secret, told *httpapi.Told) (*api, error) {
 	base, err := httpapi.Base(c.AccountsURL, false)
 	if err != nil {
 		return nil, during("accounts_url", err)
@@ -52,6 +53,10 @@ func newAPI(c Config, s Secret) (*api, error) {
 	a := &api{account: c.AccountID, turn: turn.New()}
 	if a.transport, err = httpapi.Transport(c.CACertificate, false); err != nil {
 		return nil, err
+	}
+	carrier := http.RoundTripper(a.transport)
+	if told != nil {
+		carrier, a.token = told, &oauth2.Token{AccessToken: integrations.HiddenSecret}
 	}
 	a.login = clientcredentials.Config{ClientID: s.ClientID, ClientSecret: s.ClientSecret.Reveal(), Scopes: []string{"all-apis"}, AuthStyle: oauth2.AuthStyleInHeader,
 		TokenURL: base.JoinPath("oidc", "accounts", c.AccountID, "v1", "token").String()}
@@ -68,7 +73,7 @@ func newAPI(c Config, s Secret) (*api, error) {
 		RateLimitPerSecond: c.RequestsPerSecond,
 		ErrorMapper:        failure,
 		ErrorRetriable:     func(context.Context, error) bool { return false },
-		Transport:          agent{httpapi.Guard(a.transport)},
+		Transport:          agent{httpapi.Guard(carrier)},
 	}))
 	if err != nil {
 		return nil, access.Errorf(access.Invalid, "the vendor's client refuses the settings")

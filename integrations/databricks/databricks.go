@@ -78,6 +78,7 @@ func Kind() integrations.Kind {
 		},
 		Setup:         integrations.Setup{Language: "sh", Options: func() any { return new(setup) }, Tiers: tiers},
 		LastResort:    lastResort(),
+		Told:          told,
 		Certification: certification,
 		New:           func(t integrations.Target) (integrations.Integration, error) { return newIntegration(t, realTime) },
 	}
@@ -123,7 +124,7 @@ func newIntegration(t integrations.Target, c clock) (*integration, error) {
 	if !ok {
 		return nil, access.Errorf(access.Invalid, "integration %s: the secret is a %T", t.Name, t.Secret)
 	}
-	api, err := newAPI(*config, *secret)
+	api, err := newAPI(*config, *secret, nil)
 	if err != nil {
 		return nil, during("integration "+t.Name, err)
 	}

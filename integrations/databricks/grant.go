@@ -74,7 +74,7 @@ func (i *integration) open(ctx context.Context, g group, m membership, e access.
 		return entry, nil
 	}
 	wrote[m.key(e)] = member
-	if err := i.changing(ctx, m, true, func(ctx context.Context) error { return i.api.patch(ctx, "adding to", m.group, addition(m.user)) }); err != nil {
+	if err := i.changing(ctx, m, true, func(ctx context.Context) error { return i.add(ctx, m) }); err != nil {
 		return entry, err
 	}
 	shown, err := i.shows(ctx, m, true)
@@ -83,6 +83,11 @@ func (i *integration) open(ctx context.Context, g group, m membership, e access.
 		entry.Outcome, entry.Facts = access.Propagating, []string{fmt.Sprintf("group %s took user %s and does not show them yet", g.DisplayName, m.user)}
 	}
 	return entry, err
+}
+
+// add is all that a grant writes.
+func (i *integration) add(ctx context.Context, m membership) error {
+	return i.api.patch(ctx, "adding to", m.group, addition(m.user))
 }
 
 // wrote begins a result from what was written before.

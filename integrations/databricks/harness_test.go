@@ -102,6 +102,7 @@ func (b *bed) harness() *integrationtest.Harness {
 			return b.target(func(_ *databricks.Config, s *databricks.Secret) { s.ClientSecret = "canary-wrong" })
 		},
 		Address: b.Listener.Addr().String(),
+		Changes: certificationtest.Requests("/oidc"),
 		Via: func(address string) integrations.Target {
 			return b.target(func(c *databricks.Config, _ *databricks.Secret) { c.AccountsURL = "http://" + address })
 		},

@@ -113,6 +113,7 @@ func Kind() integrations.Kind {
 		},
 		Setup:         integrations.Setup{Language: "sh", Options: func() any { return new(setup) }, Tiers: tiers},
 		LastResort:    lastResort(),
+		Told:          told,
 		Certification: certification,
 		New:           New,
 	}
@@ -191,9 +192,13 @@ func (i *integration) connectTo(api string) error {
 		return access.Errorf(access.Invalid, "api_url is no address")
 	}
 	i.idle = transport.CloseIdleConnections
-	text := base.String()
-	i.rest, err = gh.NewClient(gh.WithURLs(&text, &text), gh.WithUserAgent("lapse"), gh.WithDisableRateLimitCheck(), gh.WithHTTPClient(&http.Client{
-		Transport:     carrier{base: base, transport: transport, seen: i.saw},
+	return i.connectBy(base.String(), carrier{base: base, transport: transport, seen: i.saw})
+}
+
+// connectBy makes the client of the REST API.
+func (i *integration) connectBy(base string, transport http.RoundTripper) (err error) {
+	i.rest, err = gh.NewClient(gh.WithURLs(&base, &base), gh.WithUserAgent("lapse"), gh.WithDisableRateLimitCheck(), gh.WithHTTPClient(&http.Client{
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}))
 	if err != nil {

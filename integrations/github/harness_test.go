@@ -133,6 +133,7 @@ func (h *hub) harness() *integrationtest.Harness {
 			return h.target(func(_ *github.Config, s *github.Secret) { s.Token = "ghp_canaryWrong" })
 		},
 		Address:  h.Listener.Addr().String(),
+		Changes:  certificationtest.Requests("/graphql", "/api/graphql"),
 		Via:      func(address string) integrations.Target { return h.target(at("http://" + address)) },
 		Observer: &observer{h},
 	}

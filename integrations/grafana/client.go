@@ -17,9 +17,9 @@ import (
 // https://grafana.com/docs/grafana/latest/developer-resources/api-reference/http-api/
 type api struct{ *httpapi.Client }
 
-func newAPI(c *Config, s *Secret) (*api, error) {
+func newAPI(c *Config, s *Secret, told *httpapi.Told) (*api, error) {
 	client, err := httpapi.New(httpapi.Options{
-		URL: c.baseURL(), CACertificate: c.CACertificate, SkipVerify: c.TLSSkipVerify, Failure: failure,
+		URL: c.baseURL(), CACertificate: c.CACertificate, SkipVerify: c.TLSSkipVerify, Failure: failure, Told: told,
 		Authorize: func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+s.Token.Reveal()) },
 	})
 	if err != nil {

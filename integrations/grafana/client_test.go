@@ -45,7 +45,7 @@ func TestGF18RequestsAreTheVendors(t *testing.T) {
 		w.WriteHeader(http.StatusTeapot)
 	}))
 	t.Cleanup(server.Close)
-	ours, err := newAPI(&Config{URL: server.URL + "/sub"}, &Secret{Token: "token"})
+	ours, err := newAPI(&Config{URL: server.URL + "/sub"}, &Secret{Token: "token"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,6 +67,7 @@ func Kind() integrations.Kind {
 		},
 		Setup:         integrations.Setup{Language: "sh", Options: func() any { return new(setup) }, Tiers: tiers},
 		LastResort:    lastResort(),
+		Told:          told,
 		Certification: certification,
 		New:           newIntegration,
 	}
@@ -90,7 +91,7 @@ func newIntegration(t integrations.Target) (integrations.Integration, error) {
 	if !ok {
 		return nil, access.Errorf(access.Invalid, "integration %s: the secret is a %T", t.Name, t.Secret)
 	}
-	api, err := newAPI(config, secret)
+	api, err := newAPI(config, secret, nil)
 	if err != nil {
 		return nil, err
 	}

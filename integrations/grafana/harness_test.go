@@ -151,6 +151,7 @@ func (b *bed) harness(levels []access.Entitlement) *integrationtest.Harness {
 			return b.target(func(_ *grafana.Config, s *grafana.Secret) { s.Token = "canary-wrong" })
 		},
 		Address: b.Listener.Addr().String(),
+		Changes: certificationtest.Requests(),
 		Via: func(address string) integrations.Target {
 			return b.target(func(c *grafana.Config, _ *grafana.Secret) { c.URL = "http://" + address + b.subPath })
 		},

@@ -14,7 +14,7 @@ import (
 
 // Cases is the contract, as data.
 func Cases() []Case {
-	return slices.Concat(accessCases, levelCases, invitationCases, accountCases, credentialCases, lastResortCases, faultCases, declarationCases)
+	return slices.Concat(accessCases, levelCases, invitationCases, accountCases, credentialCases, lastResortCases, toldCases, faultCases, declarationCases)
 }
 
 var accessCases = []Case{

@@ -49,6 +49,10 @@ type Harness struct {
 	// reached at another address; Via is nil when no proxy can stand between.
 	Address string
 	Via     func(address string) integrations.Target
+	// Changes takes apart what a client said on one connection to Via, up to where
+	// it understands it: each statement or request that changes something, as
+	// Kind.Told shows it. package certificationtest has some.
+	Changes func(said []byte) []string
 
 	// Sequenced is true when the target's mark holds the operation's number.
 	Sequenced bool

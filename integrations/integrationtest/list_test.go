@@ -42,6 +42,13 @@ func listKind() integrations.Kind {
 			name := "?" + url.Values{"name": {req.Account.Name}}.Encode()
 			return integrations.ShellCall(http.MethodDelete, "/account"+name, "") + integrations.ShellCall(http.MethodDelete, "/sessions"+name, "")
 		}),
+		Told: func(t integrations.Target, req integrations.GrantRequest) ([]string, error) {
+			return tell(t, func(c *client) error {
+				i := &list{client: c, quote: regexp.QuoteMeta}
+				_, err := i.put(context.Background(), i.name(req.Account), req.Account, req.Sequence, nil, i.giving(req))
+				return err
+			})
+		},
 		New: func(t integrations.Target) (integrations.Integration, error) {
 			return &list{client: newClient(t), quote: regexp.QuoteMeta}, nil
 		},
@@ -135,22 +142,46 @@ func (i *list) change(ctx context.Context, name url.Values, a access.Account, se
 		if err != nil {
 			return before, err
 		}
-		after := record{Instance: i.instance, Integration: i.id, Account: a.ID}
-		if before != nil {
-			after = *before
-			after.Roles = slices.Clone(before.Roles)
-			if sequence < before.Sequence {
-				return before, access.Errorf(access.Superseded, "operation %d comes after %d", sequence, before.Sequence)
-			}
-		}
-		after.Sequence = sequence
-		edit(&after)
-		if before != nil && reflect.DeepEqual(after, *before) {
-			return before, nil
-		}
-		err = i.write(ctx, http.MethodPut, "/account", name, after)
+		before, err = i.put(ctx, name, a, sequence, before, edit)
 		if access.KindOf(err) != access.Conflict {
 			return before, err
+		}
+	}
+}
+
+// put writes what edit makes of what was there.
+func (i *list) put(ctx context.Context, name url.Values, a access.Account, sequence int64, before *record, edit func(*record)) (*record, error) {
+	after := record{Instance: i.instance, Integration: i.id, Account: a.ID}
+	if before != nil {
+		after = *before
+		after.Roles = slices.Clone(before.Roles)
+		if sequence < before.Sequence {
+			return before, access.Errorf(access.Superseded, "operation %d comes after %d", sequence, before.Sequence)
+		}
+	}
+	after.Sequence = sequence
+	edit(&after)
+	if before != nil && reflect.DeepEqual(after, *before) {
+		return before, nil
+	}
+	return before, i.write(ctx, http.MethodPut, "/account", name, after)
+}
+
+// giving is what a grant changes.
+func (i *list) giving(req integrations.GrantRequest) func(*record) {
+	all, open := slices.Clone(req.Want), false
+	for _, c := range req.Remain {
+		all, open = append(all, c.Entitlement), open || !c.Baseline
+	}
+	return func(r *record) {
+		r.Enabled, r.Expression = true, i.expression(all)
+		if !open || req.End.After(r.Expires) {
+			r.Expires = req.End.UTC()
+		}
+		for _, e := range req.Want {
+			if e.Resource.Type == "role" && !r.allows(e) {
+				r.Roles = append(r.Roles, e.Resource.Path)
+			}
 		}
 	}
 }
@@ -190,22 +221,8 @@ func (i *list) Grant(ctx context.Context, req integrations.GrantRequest) (res in
 	if err := i.exist(ctx, req.Want); err != nil {
 		return res, err
 	}
-	all, open := slices.Clone(req.Want), false
-	for _, c := range req.Remain {
-		all, open = append(all, c.Entitlement), open || !c.Baseline
-	}
 	name := i.name(req.Account)
-	before, err := i.change(ctx, name, req.Account, req.Sequence, func(r *record) {
-		r.Enabled, r.Expression = true, i.expression(all)
-		if !open || req.End.After(r.Expires) {
-			r.Expires = req.End.UTC()
-		}
-		for _, e := range req.Want {
-			if e.Resource.Type == "role" && !r.allows(e) {
-				r.Roles = append(r.Roles, e.Resource.Path)
-			}
-		}
-	})
+	before, err := i.change(ctx, name, req.Account, req.Sequence, i.giving(req))
 	if err != nil {
 		return res, err
 	}

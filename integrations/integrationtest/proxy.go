@@ -2,6 +2,7 @@ package integrationtest
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,6 +24,8 @@ type Proxy struct {
 	delay         time.Duration
 	hold          *hold
 	links         map[*link]bool
+	records       bool
+	recorded      []*link
 }
 
 // hold keeps back answers from a moment on.
@@ -37,6 +40,7 @@ type link struct {
 	client, target net.Conn
 	talking        bool // the client was the last to send
 	doomed         bool // the answer to this turn is lost
+	said           []byte
 }
 
 // NewProxy starts a proxy to a target, HOST:PORT, on the loopback address.
@@ -84,6 +88,19 @@ func (p *Proxy) CutBefore(n int) { p.set(func() { p.before = n }) }
 // CutAfter breaks everything when the target answers the nth turn: it has done
 // what was asked, and the answer is lost.
 func (p *Proxy) CutAfter(n int) { p.set(func() { p.after = n }) }
+
+// Record keeps all that clients say on the connections that begin from now on.
+func (p *Proxy) Record() { p.set(func() { p.records = true }) }
+
+// Said is what was kept, one for each connection.
+func (p *Proxy) Said() (all [][]byte) {
+	p.set(func() {
+		for _, l := range p.recorded {
+			all = append(all, slices.Clone(l.said))
+		}
+	})
+	return all
+}
 
 // Mute takes everything and answers nothing.
 func (p *Proxy) Mute() { p.set(func() { p.mute = true }) }
@@ -143,16 +160,25 @@ func (p *Proxy) connect(client net.Conn) {
 	l := &link{client: client, target: target}
 	p.mu.Lock()
 	p.links[l] = true
+	recorded := p.records
+	if recorded {
+		p.recorded = append(p.recorded, l)
+	}
 	if p.broken {
 		p.cut()
 	}
 	p.mu.Unlock()
-	go p.pump(l, client, target, p.heard)
-	p.pump(l, target, client, p.answered)
+	go p.pump(l, client, target, func(l *link, said []byte) bool {
+		if recorded {
+			p.set(func() { l.said = append(l.said, said...) })
+		}
+		return p.heard(l)
+	})
+	p.pump(l, target, client, func(l *link, _ []byte) bool { return p.answered(l) })
 }
 
 // pump moves bytes one way until an end closes, which closes both.
-func (p *Proxy) pump(l *link, from, to net.Conn, pass func(*link) bool) {
+func (p *Proxy) pump(l *link, from, to net.Conn, pass func(l *link, said []byte) bool) {
 	defer func() {
 		l.client.Close()
 		l.target.Close()
@@ -161,7 +187,7 @@ func (p *Proxy) pump(l *link, from, to net.Conn, pass func(*link) bool) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
-		if n > 0 && pass(l) {
+		if n > 0 && pass(l, buf[:n]) {
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}

@@ -43,6 +43,16 @@ func setKind() integrations.Kind {
 			}
 			return calls
 		}),
+		Told: func(t integrations.Target, req integrations.GrantRequest) ([]string, error) {
+			return tell(t, func(c *client) error {
+				for _, e := range req.Want {
+					if _, err := (&set{c}).bind(context.Background(), req.Account, unread(req.Account), e); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
 		New: func(t integrations.Target) (integrations.Integration, error) { return &set{newClient(t)}, nil },
 	}
 }
@@ -118,11 +128,9 @@ func (i *set) Grant(ctx context.Context, req integrations.GrantRequest) (res int
 		if req.Wrote[e.String()] == "" && slices.ContainsFunc(all, func(b binding) bool { return b.Role == e.Permission }) {
 			continue
 		}
-		b := binding{ID: i.key(req.Account, user, e), User: user, Role: e.Permission, Account: req.Account.ID}
-		if err := i.write(ctx, http.MethodPut, "/bindings", url.Values{"resource": {e.Resource.String()}, "id": {b.ID}}, b); err != nil {
+		if res.Wrote[e.String()], err = i.bind(ctx, req.Account, user, e); err != nil {
 			return res, err
 		}
-		res.Wrote[e.String()] = b.ID
 	}
 	if res.Entries, err = i.Verify(ctx, req.Account, req.Want); err != nil {
 		return res, err
@@ -136,6 +144,12 @@ func (i *set) Grant(ctx context.Context, req integrations.GrantRequest) (res int
 		}
 	}
 	return res, nil
+}
+
+// bind makes an entry and returns its id.
+func (i *set) bind(ctx context.Context, a access.Account, user string, e access.Entitlement) (id string, err error) {
+	b := binding{ID: i.key(a, user, e), User: user, Role: e.Permission, Account: a.ID}
+	return b.ID, i.write(ctx, http.MethodPut, "/bindings", url.Values{"resource": {e.Resource.String()}, "id": {b.ID}}, b)
 }
 
 func (i *set) Revoke(ctx context.Context, req integrations.RevokeRequest) (res integrations.RevokeResult, err error) {

@@ -56,6 +56,16 @@ func slotKind() integrations.Kind {
 			}
 			return calls
 		}),
+		Told: func(t integrations.Target, req integrations.GrantRequest) ([]string, error) {
+			return tell(t, func(c *client) error {
+				for _, e := range req.Want {
+					if err := (&slot{c}).set(context.Background(), unread(req.Account), e); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
 		New: func(t integrations.Target) (integrations.Integration, error) { return &slot{newClient(t)}, nil },
 	}
 }
@@ -116,6 +126,11 @@ func (i *slot) Held(ctx context.Context, a access.Account, want []access.Entitle
 	return slots, nil
 }
 
+// set writes a level.
+func (i *slot) set(ctx context.Context, user string, e access.Entitlement) error {
+	return i.write(ctx, http.MethodPut, "/level", where(e.Resource, user), e.Permission)
+}
+
 // Grant raises, and never lowers.
 func (i *slot) Grant(ctx context.Context, req integrations.GrantRequest) (res integrations.GrantResult, err error) {
 	if err := clean(req.Want, slotLevels); err != nil {
@@ -138,7 +153,7 @@ func (i *slot) Grant(ctx context.Context, req integrations.GrantRequest) (res in
 		if rank(e.Permission) <= rank(has) {
 			continue
 		}
-		if err := i.write(ctx, http.MethodPut, "/level", where(e.Resource, user), e.Permission); err != nil {
+		if err := i.set(ctx, user, e); err != nil {
 			return res, err
 		}
 		res.Wrote[e.Resource.String()] = e.Permission

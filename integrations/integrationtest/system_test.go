@@ -23,6 +23,7 @@ import (
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/integrations/integrationtest"
 	"github.com/lapse-access/lapse/internal/certificationtest"
+	"github.com/lapse-access/lapse/internal/httpapi"
 )
 
 // What the targets of the three model rooms share: a server with a token, a
@@ -186,6 +187,7 @@ func (s *system) harness(k integrations.Kind) *integrationtest.Harness {
 		Wrong:    func() integrations.Target { return target(s.URL, "canary-wrong") },
 		Address:  s.Listener.Addr().String(),
 		Via:      func(address string) integrations.Target { return target("http://"+address, token) },
+		Changes:  certificationtest.Requests(),
 	}
 }
 
@@ -248,6 +250,22 @@ type client struct {
 	token        integrations.Secret
 	again        int
 	http         *http.Client
+}
+
+// tell makes a client that reaches nobody, lets write use it, and says what it
+// would have sent.
+func tell(t integrations.Target, write func(*client) error) ([]string, error) {
+	told := &httpapi.Told{}
+	t.Secret = &secret{}
+	c := newClient(t)
+	c.http.Transport = told
+	err := write(c)
+	return told.Lines(), err
+}
+
+// unread is the id of an account's person, which only the target knows.
+func unread(a access.Account) string {
+	return cmp.Or(a.Name, integrations.Found("id of "+a.Email))
 }
 
 func newClient(t integrations.Target) *client {

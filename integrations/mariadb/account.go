@@ -56,15 +56,23 @@ type account struct {
 	given, held []string
 }
 
-// find reads the account by its mark, whatever its name is by now.
-func (o *operation) find(ctx context.Context, a access.Account) (*account, error) {
+// unfound is an account of which nothing was read.
+func (i *integration) unfound(a access.Account) (*account, error) {
 	integration, person, err := access.SplitAccountID(a.ID)
-	if err != nil || integration != o.i.id {
+	if err != nil || integration != i.id {
 		return nil, access.Errorf(access.Invalid, "account %s is not of this integration", a.ID)
 	}
-	found := &account{Account: a, mark: o.i.mark(person)}
-	base := principal.Account(o.i.instance, integration, person, a.Email)
-	later := strings.TrimSuffix(principal.Later(o.i.instance, integration, person, 2), "2")
+	return &account{Account: a, name: principal.Account(i.instance, integration, person, a.Email), mark: i.mark(person)}, nil
+}
+
+// find reads the account by its mark, whatever its name is by now.
+func (o *operation) find(ctx context.Context, a access.Account) (*account, error) {
+	found, err := o.i.unfound(a)
+	if err != nil {
+		return nil, err
+	}
+	base, person := found.name, found.mark.person
+	later := strings.TrimSuffix(principal.Later(o.i.instance, o.i.id, person, 2), "2")
 	const query = `SELECT ` + accountColumns + `, COALESCE(MAX(m.Role = ?), 0), COALESCE(MAX(m.Role = ?), 0)
 		FROM mysql.global_priv g LEFT JOIN mysql.roles_mapping m ON m.Host = g.Host AND m.User = g.User AND m.Role IN (?, ?)
 		WHERE m.Role IS NOT NULL OR g.User IN (?, ?) OR LEFT(g.User, CHAR_LENGTH(?)) = ?
@@ -96,7 +104,7 @@ func (o *operation) find(ctx context.Context, a access.Account) (*account, error
 	default:
 		found.name = base
 		for n := 2; slices.Contains(kept, found.name); n++ {
-			found.name = principal.Later(o.i.instance, integration, person, n)
+			found.name = principal.Later(o.i.instance, o.i.id, person, n)
 		}
 	}
 	for _, r := range rows {
@@ -177,10 +185,14 @@ func (o *operation) disable(a *account, sequence int64) sqlname.Statement {
 // as they are, so that it gets the hash that it would keep itself. Only where it
 // looks at new passwords it wants the password.
 func (o *operation) identified(password integrations.Secret) (text string, secret sqlname.Fragment) {
+	const native = "IDENTIFIED VIA mysql_native_password USING ?"
 	if o.validates {
 		return "IDENTIFIED BY ?", sqlname.Literal(password.Reveal())
 	}
-	return "IDENTIFIED VIA mysql_native_password USING ?", sqlname.Literal(nativeHash(password))
+	if password == integrations.HiddenSecret {
+		return native, sqlname.Literal(password.Reveal())
+	}
+	return native, sqlname.Literal(nativeHash(password))
 }
 
 // nativeHash is what MariaDB keeps of a password by default:

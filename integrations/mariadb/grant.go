@@ -8,7 +8,6 @@ import (
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/internal/mysqldb"
-	"github.com/lapse-access/lapse/internal/principal"
 	"github.com/lapse-access/lapse/internal/sqlname"
 )
 
@@ -39,25 +38,8 @@ func (o *operation) grant(ctx context.Context, req integrations.GrantRequest, ta
 			res.Notes = append(res.Notes, plans[n].note)
 		}
 	}
-	if err := o.Exec(ctx, o.prepare(a, req.Sequence)...); err != nil {
-		return res, mysqldb.During("making account "+a.name, err)
-	}
-	var give []sqlname.Statement
-	for _, p := range slices.Concat(plans, o.lost(ctx, a, req)) {
-		if !p.Ours() && a.directly(p.role) && req.Wrote[p.role] == "" {
-			continue
-		}
-		if give = append(give, o.define(p)...); !slices.Contains(a.held, p.role) {
-			give = append(give, o.Statement("GRANT ? TO ?", role(p.role), role(umbrella(a.name))))
-		}
-	}
-	give = append(give, o.enable(a, req.Sequence)...)
-	if err := o.Exec(ctx, give...); err != nil {
-		if access.KindOf(err) == access.ResourceMissing {
-			// It was there when it was read: somebody drops at the same time.
-			err = access.Errorf(access.Conflict, "%v", err)
-		}
-		return res, mysqldb.During("giving the roles of "+a.name, err)
+	if err := o.open(ctx, req, a, slices.Concat(plans, o.lost(ctx, a, req))); err != nil {
+		return res, err
 	}
 
 	res.AccountName = a.name
@@ -79,13 +61,36 @@ func (o *operation) grant(ctx context.Context, req integrations.GrantRequest, ta
 	return res, nil
 }
 
+// open is all that a grant writes.
+func (o *operation) open(ctx context.Context, req integrations.GrantRequest, a *account, plans []plan) error {
+	if err := o.Exec(ctx, o.prepare(a, req.Sequence)...); err != nil {
+		return mysqldb.During("making account "+a.name, err)
+	}
+	var give []sqlname.Statement
+	for _, p := range plans {
+		if !p.Ours() && a.directly(p.role) && req.Wrote[p.role] == "" {
+			continue
+		}
+		if give = append(give, o.define(p)...); !slices.Contains(a.held, p.role) {
+			give = append(give, o.Statement("GRANT ? TO ?", role(p.role), role(umbrella(a.name))))
+		}
+	}
+	give = append(give, o.enable(a, req.Sequence)...)
+	err := o.Exec(ctx, give...)
+	if access.KindOf(err) == access.ResourceMissing {
+		// It was there when it was read: somebody drops at the same time.
+		err = access.Errorf(access.Conflict, "%v", err)
+	}
+	return mysqldb.During("giving the roles of "+a.name, err)
+}
+
 // prepare are the statements that make the account, locked and marked, with its
 // umbrella; of one that is there only the operation's number is written.
 func (o *operation) prepare(a *account, sequence int64) (statements []sqlname.Statement) {
 	if a.row == nil {
 		// An umbrella whose account was dropped would bring along what was in it.
 		statements = append(statements, o.Statement("DROP ROLE IF EXISTS ?", role(umbrella(a.name))))
-		identified, secret := o.identified(integrations.Secret(principal.Password(a.name)))
+		identified, secret := o.identified(o.NewPassword(a.name))
 		statements = append(statements, o.Statement(
 			"CREATE USER ? "+identified+" REQUIRE SUBJECT ? "+limits(sequence)+" ACCOUNT LOCK PASSWORD EXPIRE NEVER",
 			a.principal(o.i), secret, sqlname.Literal(a.mark.account())))

@@ -169,6 +169,7 @@ func (b *bed) harness() *integrationtest.Harness {
 			return b.target(func(_ *mariadb.Config, s *mariadb.Secret) { s.Password = "canary-wrong" })
 		},
 		Address: net.JoinHostPort(localmysql.Host, strconv.Itoa(b.Port)),
+		Changes: certificationtest.MySQL,
 		Via: func(address string) integrations.Target {
 			// Without TLS a turn of the proxy is a message of the protocol.
 			return b.target(func(c *mariadb.Config, _ *mariadb.Secret) { *c = through(*c, address) })

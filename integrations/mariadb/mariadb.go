@@ -83,6 +83,7 @@ func Kind() integrations.Kind {
 		RotatesSecret: true,
 		Setup:         integrations.Setup{Language: "sql", Options: func() any { return new(setup) }, Tiers: tiers},
 		LastResort:    lastResort(),
+		Told:          told,
 		Certification: certification,
 		New:           New,
 		Witness:       newWitness,

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,28 +69,39 @@ func (s *session) ofAccount() string {
 	return "JSON_UNQUOTE(JSON_EXTRACT(u.User_attributes, '$.metadata.lapse.account')) = ?"
 }
 
-// find reads the account by its mark, whatever its name is by now.
-func (s *session) find(ctx context.Context, a access.Account) (*account, error) {
+// unfound is an account of which nothing was read.
+func (i *integration) unfound(a access.Account) (*account, error) {
 	integration, person, err := access.SplitAccountID(a.ID)
-	if err != nil || integration != s.i.id {
+	if err != nil || integration != i.id {
 		return nil, access.Errorf(access.Invalid, "account %s is not of this integration", a.ID)
 	}
-	name := a.Name
-	if name == "" {
-		name = principal.Account(s.i.instance, integration, person, a.Email)
+	a.PersonID = person
+	name := cmp.Or(a.Name, principal.Account(i.instance, integration, person, a.Email))
+	return &account{Account: a, Principal: sqlname.Principal{User: name, Host: i.config.AccountHostPattern}}, nil
+}
+
+// find reads the account by its mark, whatever its name is by now.
+func (s *session) find(ctx context.Context, a access.Account) (*account, error) {
+	unfound, err := s.i.unfound(a)
+	if err != nil {
+		return nil, err
 	}
-	for n := 2; ; n++ {
+	for n, name := 2, unfound.User; ; n++ {
 		found, err := s.findAs(ctx, a, name)
 		if err != nil || !slices.ContainsFunc(found.tombstones, func(r row) bool { return r.User == found.User }) {
 			return found, err
 		}
 		// An account that was kept keeps its name as well.
-		name = principal.Later(s.i.instance, integration, person, n)
+		name = principal.Later(s.i.instance, s.i.id, unfound.PersonID, n)
 	}
 }
 
 func (s *session) findAs(ctx context.Context, a access.Account, name string) (*account, error) {
-	found := &account{Account: a, Principal: sqlname.Principal{User: name, Host: s.i.config.AccountHostPattern}}
+	a.Name = name
+	found, err := s.i.unfound(a)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := s.rows(ctx, "WHERE u.User = ? OR "+s.ofAccount()+" ORDER BY u.User, u.Host", name, a.ID)
 	if err != nil {
 		return nil, err

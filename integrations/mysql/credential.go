@@ -72,7 +72,7 @@ const passwords = 5
 // https://dev.mysql.com/doc/refman/8.4/en/validate-password.html
 func (s *session) withPassword(ctx context.Context, user string, statement func(integrations.Secret) sqlname.Statement) (err error) {
 	for range passwords {
-		err = s.exec(ctx, statement(integrations.Secret(principal.Password(user))))
+		err = s.exec(ctx, statement(s.NewPassword(user)))
 		if n := mysqldb.Number(err); n != 1819 && n != 3638 {
 			return err
 		}

@@ -19,6 +19,9 @@ func Legacy() integrations.Kind {
 		made.(*integration).legacy = true
 		return made, nil
 	}
+	k.Told = func(t integrations.Target, req integrations.GrantRequest) ([]string, error) {
+		return tell(t, req, true)
+	}
 	return k
 }
 

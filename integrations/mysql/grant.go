@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
@@ -48,30 +47,8 @@ func (s *session) grant(ctx context.Context, req integrations.GrantRequest, targ
 		return res, err
 	}
 
-	if a.row == nil {
-		err = s.create(ctx, a, req.Sequence)
-	} else {
-		err = s.exec(ctx, s.numbered(a, req.Sequence, "")...)
-	}
-	if err != nil {
-		return res, mysqldb.During("making account "+a.User, err)
-	}
-	for _, p := range plans {
-		if !s.legacy && p.Ours() {
-			if err := s.define(ctx, p); err != nil {
-				return res, mysqldb.During("giving "+p.Permission+" on "+p.Resource.String(), err)
-			}
-		}
-	}
-	join := s.join
-	if s.legacy {
-		join = s.giveDirectly
-	}
-	if err := join(ctx, a, held, plans); err != nil {
-		return res, mysqldb.During("giving the access of "+a.User, err)
-	}
-	if err := s.exec(ctx, s.Statement("ALTER USER ? ACCOUNT UNLOCK", a.Principal)); err != nil {
-		return res, mysqldb.During("unlocking "+a.User, err)
+	if err := s.open(ctx, req, a, held, plans); err != nil {
+		return res, err
 	}
 
 	res.AccountName = a.User
@@ -93,6 +70,34 @@ func (s *session) grant(ctx context.Context, req integrations.GrantRequest, targ
 		res.Wrote[p.slot()] = mysqldb.Member
 	}
 	return res, nil
+}
+
+// open is all that a grant writes.
+func (s *session) open(ctx context.Context, req integrations.GrantRequest, a *account, held []membership, plans []plan) error {
+	var err error
+	if a.row == nil {
+		err = s.create(ctx, a, req.Sequence)
+	} else {
+		err = s.exec(ctx, s.numbered(a, req.Sequence, "")...)
+	}
+	if err != nil {
+		return mysqldb.During("making account "+a.User, err)
+	}
+	for _, p := range plans {
+		if !s.legacy && p.Ours() {
+			if err := s.define(ctx, p); err != nil {
+				return mysqldb.During("giving "+p.Permission+" on "+p.Resource.String(), err)
+			}
+		}
+	}
+	join := s.join
+	if s.legacy {
+		join = s.giveDirectly
+	}
+	if err := join(ctx, a, held, plans); err != nil {
+		return mysqldb.During("giving the access of "+a.User, err)
+	}
+	return mysqldb.During("unlocking "+a.User, s.exec(ctx, s.Statement("ALTER USER ? ACCOUNT UNLOCK", a.Principal)))
 }
 
 // mayMake refuses before the first write what would fail halfway.
@@ -144,7 +149,7 @@ func (s *session) create(ctx context.Context, a *account, sequence int64) error 
 // as a locked account with a password that nobody knows, which is what a role
 // is: so its mark is there from the first moment.
 func (s *session) define(ctx context.Context, p plan) error {
-	m := mark{Kind: kindEntitlement, Instance: s.i.instance, Integration: s.i.id, Entitlement: &p.Entitlement, Applied: time.Now().UTC().Truncate(time.Second)}
+	m := mark{Kind: kindEntitlement, Instance: s.i.instance, Integration: s.i.id, Entitlement: &p.Entitlement, Applied: s.Now()}
 	if !p.exists {
 		err := s.withPassword(ctx, p.role.User, func(password integrations.Secret) sqlname.Statement {
 			return s.Statement("CREATE USER ? IDENTIFIED BY ? PASSWORD EXPIRE NEVER ACCOUNT LOCK ATTRIBUTE ?", p.role, sqlname.Literal(password.Reveal()), m.attribute())

@@ -183,6 +183,7 @@ func (b *bed) harness() *integrationtest.Harness {
 			return b.target(func(_ *mysql.Config, s *mysql.Secret) { s.Password = "canary-wrong" })
 		},
 		Address: net.JoinHostPort(localmysql.Host, strconv.Itoa(b.Port)),
+		Changes: certificationtest.MySQL,
 		Via: func(address string) integrations.Target {
 			// Without TLS a turn of the proxy is a message of the protocol.
 			return b.target(func(c *mysql.Config, _ *mysql.Secret) {

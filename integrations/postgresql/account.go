@@ -1,6 +1,7 @@
 package postgresql
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,15 +31,20 @@ type account struct {
 // owns is true for the marks of this instance and integration.
 func (i *integration) owns(m mark) bool { return m.Instance == i.instance && m.Integration == i.id }
 
-// find reads the account by its mark, whatever its name is by now.
-func (s *session) find(ctx context.Context, a access.Account) (*account, error) {
+// unfound is an account of which nothing was read.
+func (i *integration) unfound(a access.Account) (*account, error) {
 	integration, person, err := access.SplitAccountID(a.ID)
-	if err != nil || integration != s.i.id {
+	if err != nil || integration != i.id {
 		return nil, access.Errorf(access.Invalid, "account %s is not of this integration", a.ID)
 	}
-	found := &account{Account: a, name: a.Name}
-	if found.name == "" {
-		found.name = principal.Account(s.i.instance, integration, person, a.Email)
+	return &account{Account: a, name: cmp.Or(a.Name, principal.Account(i.instance, integration, person, a.Email))}, nil
+}
+
+// find reads the account by its mark, whatever its name is by now.
+func (s *session) find(ctx context.Context, a access.Account) (*account, error) {
+	found, err := s.i.unfound(a)
+	if err != nil {
+		return nil, err
 	}
 	rows, err := ask[principalRow](ctx, s.conn, principalsSQL, found.name, `"`+a.ID+`"`)
 	if err != nil {

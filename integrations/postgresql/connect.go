@@ -96,6 +96,8 @@ type conn struct {
 	pg       *pgx.Conn
 	timeout  time.Duration
 	warnings []string // SQLSTATEs of the warnings since the last statement
+	// told, where there is no connection, is what would have been carried out.
+	told *[]string
 }
 
 // open connects. The server itself gives up on the connection at the context's
@@ -158,6 +160,10 @@ func (c *conn) exec(ctx context.Context, statements ...statement) error {
 			return access.Errorf(access.Invalid, "a name cannot be used on PostgreSQL: %v", s.Err)
 		}
 		text = append(text, s.Text)
+	}
+	if c.told != nil {
+		*c.told = append(*c.told, text[2:]...)
+		return nil
 	}
 	c.warnings = nil
 	if _, err := c.pg.PgConn().Exec(ctx, strings.Join(text, ";\n")).ReadAll(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/internal/principal"
 	"github.com/lapse-access/lapse/internal/sqlname"
 )
@@ -121,7 +122,11 @@ func (t target) ours() bool { return t.Resource.Type != typeRole }
 func (t target) wants(version int) privileges {
 	p := levels[t.Permission]
 	if t.Permission == admin {
-		if version >= 170000 {
+		switch {
+		case version == unread:
+			p.table = slices.Clone(p.table)
+			p.table[len(p.table)-1] += integrations.Found(", MAINTAIN from PostgreSQL 17 on")
+		case version >= 170000:
 			p.table = append(slices.Clone(p.table), "MAINTAIN")
 		}
 		if t.Resource.Type == typeDatabase {
@@ -255,23 +260,35 @@ func (s *session) planDefinition(ctx context.Context, c *conn, p *plan, missing 
 	if len(missing) == 0 && p.fresh() {
 		return nil
 	}
-	words := p.wants(s.server.Version)
-	p.define = grants(missing, words, p.role)
 	if p.Resource.Type == typeTable {
+		p.define = s.definition(p.target, missing, nil)
 		return nil
 	}
 	owners, err := ask[owner](ctx, c, ownersSQL, null(p.schema), nonNil(s.i.config.OwnerRoles))
 	if err != nil {
 		return during("reading the owners of "+p.Resource.String(), err)
 	}
+	var makers []string
 	for _, o := range owners {
 		if o.Mine {
-			p.define = append(p.define, defaults(o.Name, p.target, words)...)
+			makers = append(makers, o.Name)
 			continue
 		}
 		p.notes = append(p.notes, fmt.Sprintf("what %s makes later in %s is not covered: %s", o.Name, p.Resource, s.actFor(ctx, o.Name)))
 	}
+	p.define = s.definition(p.target, missing, makers)
 	return nil
+}
+
+// definition gives the role of an entitlement what is missing, and what some will
+// make later.
+func (s *session) definition(t target, missing []object, makers []string) []statement {
+	words := t.wants(s.server.Version)
+	all := grants(missing, words, t.role)
+	for _, name := range makers {
+		all = append(all, defaults(name, t, words)...)
+	}
+	return all
 }
 
 // actFor is what lets the connector give what somebody owns. Membership in a
@@ -320,10 +337,10 @@ func grants(missing []object, p privileges, role string) []statement {
 	names := map[string]list{}
 	for _, o := range missing {
 		var name fragment = qualified{o.Schema, o.Name}
-		switch o.Kind {
-		case "database", "schema":
+		switch {
+		case o.Kind == "database", o.Kind == "schema":
 			name = ident(o.Name)
-		case "routine":
+		case o.Kind == "routine", o.Schema == "":
 			name = signature(o.Name)
 		}
 		names[o.Kind] = append(names[o.Kind], name)

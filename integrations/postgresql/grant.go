@@ -41,42 +41,9 @@ func (s *session) grant(ctx context.Context, req integrations.GrantRequest, targ
 		res.Notes = append(res.Notes, plans[n].notes...)
 	}
 
-	// The roles, without login and without any right.
-	var creations []statement
-	if a.role == nil {
-		creations = append(creations, ddl("CREATE ROLE ? NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT 20", ident(a.name)))
+	if err := s.open(ctx, req, a, held, plans, grantors); err != nil {
+		return res, err
 	}
-	creations = append(creations, s.numbered(a, req.Sequence, grantors...))
-	for _, p := range plans {
-		if p.ours() && !p.exists {
-			creations = append(creations, ddl("CREATE ROLE ? NOLOGIN", ident(p.role)), s.entitlementMark(p, time.Time{}))
-		}
-	}
-	if err := s.execOn(ctx, a.name, creations...); err != nil {
-		return res, during("making the roles of "+a.name, err)
-	}
-
-	// What the entitlement roles stand for, in each database.
-	for _, p := range plans {
-		if err := s.define(ctx, p); err != nil {
-			return res, err
-		}
-	}
-
-	// Membership, and the login last.
-	var join []statement
-	for _, p := range plans {
-		if len(p.define) > 0 {
-			join = append(join, s.entitlementMark(p, time.Now().UTC().Truncate(time.Second)))
-		}
-		if !usable(held, p.target) {
-			join = append(join, s.membershipIn(p.target, a.name))
-		}
-	}
-	if err := s.execOn(ctx, a.name, append(join, a.enable(req.End))...); err != nil {
-		return res, during("giving the memberships of "+a.name, err)
-	}
-
 	res.AccountName = a.name
 	res.Wrote = wrote(req.Wrote)
 	if res.Entries, err = s.verify(ctx, req.Account, targets); err != nil {
@@ -94,6 +61,43 @@ func (s *session) grant(ctx context.Context, req integrations.GrantRequest, targ
 		res.Wrote[p.role] = member
 	}
 	return res, nil
+}
+
+// open is all that a grant writes.
+func (s *session) open(ctx context.Context, req integrations.GrantRequest, a *account, held []membership, plans []plan, grantors []string) error {
+	// The roles, without login and without any right.
+	var creations []statement
+	if a.role == nil {
+		creations = append(creations, ddl("CREATE ROLE ? NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT 20", ident(a.name)))
+	}
+	creations = append(creations, s.numbered(a, req.Sequence, grantors...))
+	for _, p := range plans {
+		if p.ours() && !p.exists {
+			creations = append(creations, ddl("CREATE ROLE ? NOLOGIN", ident(p.role)), s.entitlementMark(p, time.Time{}))
+		}
+	}
+	if err := s.execOn(ctx, a.name, creations...); err != nil {
+		return during("making the roles of "+a.name, err)
+	}
+
+	// What the entitlement roles stand for, in each database.
+	for _, p := range plans {
+		if err := s.define(ctx, p); err != nil {
+			return err
+		}
+	}
+
+	// Membership, and the login last.
+	var join []statement
+	for _, p := range plans {
+		if len(p.define) > 0 {
+			join = append(join, s.entitlementMark(p, s.now()))
+		}
+		if !usable(held, p.target) {
+			join = append(join, s.membershipIn(p.target, a.name))
+		}
+	}
+	return during("giving the memberships of "+a.name, s.execOn(ctx, a.name, append(join, a.enable(req.End))...))
 }
 
 // wrote begins a result from what was written before.
@@ -114,6 +118,9 @@ func (s *session) entitlementMark(p plan, applied time.Time) statement {
 // SET where PostgreSQL can say so: a session that had set the role would keep
 // it, and what it makes would belong to the role.
 func (s *session) membershipIn(t target, account string) statement {
+	if t.ours() && s.server.Version == unread {
+		return ddl("GRANT ? TO ??", ident(t.role), ident(account), signature(integrations.Found(" WITH INHERIT TRUE, SET FALSE from PostgreSQL 16 on")))
+	}
 	if t.ours() && s.server.grantorsMatter() {
 		return ddl("GRANT ? TO ? WITH INHERIT TRUE, SET FALSE", ident(t.role), ident(account))
 	}

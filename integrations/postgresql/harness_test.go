@@ -198,6 +198,7 @@ func (b *bed) harness() *integrationtest.Harness {
 			return b.target(func(_ *postgresql.Config, s *postgresql.Secret) { s.Password = "canary-wrong" })
 		},
 		Address: net.JoinHostPort(localpg.Host, strconv.Itoa(b.Port)),
+		Changes: certificationtest.PostgreSQL,
 		Via: func(address string) integrations.Target {
 			// Without TLS a turn of the proxy is a message of the protocol.
 			return b.target(func(c *postgresql.Config, _ *postgresql.Secret) { *c = through(*c, address) })
@@ -424,7 +425,7 @@ func (o *observer) Forget(t integrationtest.T, e access.Entitlement) {
 	if !o.Exists(t, role) {
 		return
 	}
-	for _, database := range []string{"shop", "lake", "postgres"} {
+	for _, database := range []string{"shop", "lake", "hr", hostile, "postgres"} {
 		o.exec(t, database, "DROP OWNED BY "+quote(role))
 	}
 	o.exec(t, "postgres", "DROP ROLE "+quote(role))

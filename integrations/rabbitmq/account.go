@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"slices"
@@ -79,19 +80,24 @@ func (u user) with(given []string) user {
 	return u
 }
 
-// find reads the account by its mark, whatever its name is.
-func (i *integration) find(ctx context.Context, a access.Account) (*account, error) {
+// unfound is an account of which nothing was read.
+func (i *integration) unfound(a access.Account) (*account, error) {
 	integration, person, err := access.SplitAccountID(a.ID)
 	if err != nil || integration != i.id {
 		return nil, access.Errorf(access.Invalid, "account %s is not of this integration", a.ID)
 	}
-	found := &account{Account: a, name: a.Name}
-	if found.name == "" {
-		email := a.Email
-		if i.config.OpaqueNames {
-			email = ""
-		}
-		found.name = principal.Account(i.instance, integration, person, email)
+	email := a.Email
+	if i.config.OpaqueNames {
+		email = ""
+	}
+	return &account{Account: a, name: cmp.Or(a.Name, principal.Account(i.instance, integration, person, email))}, nil
+}
+
+// find reads the account by its mark, whatever its name is.
+func (i *integration) find(ctx context.Context, a access.Account) (*account, error) {
+	found, err := i.unfound(a)
+	if err != nil {
+		return nil, err
 	}
 	u, err := i.api.user(ctx, found.name)
 	switch {

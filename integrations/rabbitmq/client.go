@@ -29,6 +29,7 @@ func (i *integration) as(username string, password integrations.Secret) (*client
 			}
 		},
 		Failure: func(r *httpapi.Response) *access.Error { return failure(r, username) },
+		Told:    i.told,
 	})
 	if err != nil {
 		return nil, err

@@ -29,20 +29,11 @@ func (i *integration) grant(ctx context.Context, req integrations.GrantRequest, 
 	if err := i.fits(ctx, will); err != nil {
 		return res, err
 	}
-	before := user{Name: a.name}
-	if a.user == nil {
-		before.Tags = i.mark(a.ID)
-		if err := i.api.putUser(ctx, before); err != nil {
-			return res, during("making user "+a.name, err)
-		}
-	} else {
-		before = *a.user
+	if a.user != nil {
 		res.Notes = i.drift(a, is, all)
 	}
-	if err := i.apply(ctx, a.name, is, will); err != nil {
-		return res, err
-	}
-	if err := i.save(ctx, before, before.with(tagsOf(all, before.given()))); err != nil {
+	before, err := i.open(ctx, a, is, will, all)
+	if err != nil {
 		return res, err
 	}
 
@@ -67,6 +58,20 @@ func (i *integration) grant(ctx context.Context, req integrations.GrantRequest, 
 		res.Entries = append(res.Entries, e)
 	}
 	return res, nil
+}
+
+// open is all that a grant writes. It returns the user as it was before.
+func (i *integration) open(ctx context.Context, a *account, is, will rights, all []target) (before user, err error) {
+	before = user{Name: a.name, Tags: i.mark(a.ID)}
+	if a.user != nil {
+		before = *a.user
+	} else if err := i.api.putUser(ctx, before); err != nil {
+		return before, during("making user "+a.name, err)
+	}
+	if err := i.apply(ctx, a.name, is, will); err != nil {
+		return before, err
+	}
+	return before, i.save(ctx, before, before.with(tagsOf(all, before.given())))
 }
 
 // look reads an account and its rights.

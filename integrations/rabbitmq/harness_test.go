@@ -334,6 +334,7 @@ func (b *bed) harness() *integrationtest.Harness {
 			return b.target(func(_ *rabbitmq.Config, s *rabbitmq.Secret) { s.Password = "canary-wrong" })
 		},
 		Address: net.JoinHostPort(localrabbitmq.Host, strconv.Itoa(b.APIPort)),
+		Changes: certificationtest.Requests(),
 		Via: func(address string) integrations.Target {
 			// Without TLS a turn of the proxy is a request.
 			return b.target(func(c *rabbitmq.Config, _ *rabbitmq.Secret) { c.URL = "http://" + address })

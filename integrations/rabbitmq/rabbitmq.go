@@ -25,6 +25,7 @@ import (
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/internal/catalog"
+	"github.com/lapse-access/lapse/internal/httpapi"
 	"github.com/lapse-access/lapse/internal/turn"
 )
 
@@ -103,6 +104,7 @@ func Kind() integrations.Kind {
 		RotatesSecret: true,
 		Setup:         integrations.Setup{Language: "sh", Options: func() any { return new(setup) }, Tiers: tiers},
 		LastResort:    lastResort(),
+		Told:          told,
 		Certification: certification,
 		New:           New,
 		Witness:       newWitness,
@@ -118,6 +120,7 @@ type integration struct {
 	base     string // of the API
 	amqp     *url.URL
 	api      *client
+	told     *httpapi.Told // in place of the API, where it is only asked what it would be told
 	// turns let one operation of this process at a time change an account.
 	turns sync.Map // account id to turn.Turn
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
-	"github.com/lapse-access/lapse/internal/principal"
 )
 
 func (i *integration) grant(ctx context.Context, req integrations.GrantRequest, want []target) (res integrations.GrantResult, err error) {
@@ -92,7 +91,7 @@ func (i *integration) open(ctx context.Context, who access.Account, o owned, aft
 	switch {
 	case o.user == nil:
 		// A user has a password. Nobody knows this one.
-		return i.change(ctx, who, http.MethodPost, []string{"acl", "users"}, userBody{Name: o.name, Role: o.roleName, Password: principal.Password(o.name)})
+		return i.change(ctx, who, http.MethodPost, []string{"acl", "users"}, userBody{Name: o.name, Role: o.roleName, Password: i.password(o.name)})
 	case o.user.Role != o.roleName:
 		*notes = append(*notes, fmt.Sprintf("drift: user %s had the role %s; it has its own again", o.name, o.user.Role))
 		return i.change(ctx, who, http.MethodPut, []string{"acl", "users", strconv.Itoa(o.user.ID)}, userBody{Role: o.roleName})

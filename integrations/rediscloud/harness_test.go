@@ -117,6 +117,7 @@ func (b *bed) harness() *integrationtest.Harness {
 			return b.target(func(_ *rediscloud.Config, s *rediscloud.Secret) { s.SecretKey = "canary-wrong" })
 		},
 		Address: b.Listener.Addr().String(),
+		Changes: certificationtest.Requests(),
 		Via: func(address string) integrations.Target {
 			return b.target(func(c *rediscloud.Config, _ *rediscloud.Secret) { c.APIURL = "http://" + address + "/v1" })
 		},

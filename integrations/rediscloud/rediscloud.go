@@ -21,6 +21,7 @@ import (
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/internal/httpapi"
+	"github.com/lapse-access/lapse/internal/principal"
 )
 
 // Config says which account it is about, and what of it can be requested.
@@ -84,6 +85,7 @@ func Kind() integrations.Kind {
 		Credentials:   true,
 		Setup:         integrations.Setup{Language: "text", Options: func() any { return new(setup) }, Tiers: tiers},
 		LastResort:    lastResort(),
+		Told:          told,
 		Certification: certification,
 		New:           func(t integrations.Target) (integrations.Integration, error) { return newIntegration(t, realTime) },
 	}
@@ -98,6 +100,7 @@ type integration struct {
 	clock    clock
 	account  *account
 	running  sync.Map // of unfinished, by account ids
+	password func(user string) string
 }
 
 var _ integrations.CredentialSetter = (*integration)(nil)
@@ -115,7 +118,7 @@ func newIntegration(t integrations.Target, c clock) (integrations.Integration, e
 	if err != nil {
 		return nil, err
 	}
-	return &integration{instance: t.Instance, id: t.ID, config: *config, api: api, clock: c, account: accountOf(config.APIURL, secret.APIKey)}, nil
+	return &integration{instance: t.Instance, id: t.ID, config: *config, api: api, clock: c, account: accountOf(config.APIURL, secret.APIKey), password: principal.Password}, nil
 }
 
 // Check reads what the connector's keys may do.

@@ -19,16 +19,15 @@ func Bugs() []Bug {
 	return []Bug{
 		// Access.
 		{"opens what stands beside the weakest", "exactly", func(p *Process) {
-			grant, beside := p.Grant, p.Harness.Apart[1]
-			p.Grant = func(ctx context.Context, req integrations.GrantRequest) (integrations.GrantResult, error) {
-				asked := len(req.Want)
+			p.beforeGrant(func(req *integrations.GrantRequest) {
 				if slices.ContainsFunc(p.Harness.Chains, func(chain []access.Entitlement) bool { return chain[0] == req.Want[0] }) {
-					req.Want = append(slices.Clone(req.Want), beside)
+					req.Want = append(slices.Clone(req.Want), p.Harness.Apart[1])
 				}
-				res, err := grant(ctx, req)
-				res.Entries = res.Entries[:min(asked, len(res.Entries))]
+			})
+			p.changeGrant(func(req integrations.GrantRequest, res integrations.GrantResult, err error) (integrations.GrantResult, error) {
+				res.Entries = res.Entries[:min(len(req.Want), len(res.Entries))]
 				return res, err
-			}
+			})
 		}},
 		{"wants as many revokes as there were grants at once", "once", func(p *Process) {
 			grant := p.Grant
@@ -342,6 +341,35 @@ func Bugs() []Bug {
 			}
 		}},
 
+		// What the target is told.
+		{"tells of a weaker grant than it makes", "told", func(p *Process) {
+			told := p.Told
+			p.Told = func(target integrations.Target, req integrations.GrantRequest) ([]string, error) {
+				for _, chain := range p.Harness.Chains {
+					if at := slices.Index(chain, req.Want[0]); at > 0 {
+						req.Want = chain[at-1 : at]
+					}
+				}
+				if req.Want[0] == p.Harness.Apart[1] {
+					req.Want = p.Harness.Apart[:1]
+				}
+				return told(target, req)
+			}
+		}},
+		{"does more than it tells", "told", func(p *Process) {
+			told := p.Told
+			p.Told = func(target integrations.Target, req integrations.GrantRequest) ([]string, error) {
+				lines, err := told(target, req)
+				if len(lines) > 1 {
+					return lines[1:], err
+				}
+				for n, line := range lines { // of a request that says all at once
+					lines[n], _, _ = strings.Cut(line, "\n")
+				}
+				return lines, err
+			}
+		}},
+
 		// Faults.
 		{"takes a grant that another process began for done", "cut-grant", func(p *Process) {
 			grant := p.Grant
@@ -536,9 +564,13 @@ func (p *Process) noteGrant(note func(integrations.GrantRequest)) {
 	})
 }
 
-// beforeGrant changes what a grant is asked for.
+// beforeGrant changes what a grant is asked for, and so what it says that it tells.
 func (p *Process) beforeGrant(change func(req *integrations.GrantRequest)) {
-	grant := p.Grant
+	grant, told := p.Grant, p.Told
+	p.Told = func(target integrations.Target, req integrations.GrantRequest) ([]string, error) {
+		change(&req)
+		return told(target, req)
+	}
 	p.Grant = func(ctx context.Context, req integrations.GrantRequest) (integrations.GrantResult, error) {
 		change(&req)
 		return grant(ctx, req)

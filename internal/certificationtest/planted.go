@@ -1,6 +1,7 @@
 package certificationtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -41,6 +42,8 @@ type Process struct {
 
 	// Steps are those of the kind's last resort.
 	Steps func(t integrations.Target, req integrations.RevokeRequest) (string, error)
+	// Told is the kind's.
+	Told func(t integrations.Target, req integrations.GrantRequest) ([]string, error)
 
 	// Sound is the integration without the bug.
 	Sound   integrations.Integration
@@ -58,16 +61,25 @@ func (p *Process) Shared(key string) *atomic.Int64 {
 
 // Plant puts the bug into the kind of a harness.
 func (b Bug) Plant(h *integrationtest.Harness) *integrationtest.Harness {
-	sound, shared, steps := h.Kind.New, &sync.Map{}, h.Kind.LastResort.Steps
-	h.Kind.LastResort.Steps = func(target integrations.Target, req integrations.RevokeRequest) (string, error) {
+	sound, shared, steps, told := h.Kind.New, &sync.Map{}, h.Kind.LastResort.Steps, h.Kind.Told
+	beside := func(target integrations.Target, work func(*Process)) error {
 		i, err := sound(h.Target)
 		if err != nil {
-			return "", err
+			return err
 		}
 		defer i.Close()
-		p := &Process{Steps: steps, Sound: i, Target: target, Harness: h, shared: shared}
+		p := &Process{Steps: steps, Told: told, Sound: i, Target: target, Harness: h, shared: shared}
 		b.Spoil(p)
-		return p.Steps(target, req)
+		work(p)
+		return nil
+	}
+	h.Kind.LastResort.Steps = func(target integrations.Target, req integrations.RevokeRequest) (text string, err error) {
+		failed := beside(target, func(p *Process) { text, err = p.Steps(target, req) })
+		return text, cmp.Or(failed, err)
+	}
+	h.Kind.Told = func(target integrations.Target, req integrations.GrantRequest) (lines []string, err error) {
+		failed := beside(target, func(p *Process) { lines, err = p.Told(target, req) })
+		return lines, cmp.Or(failed, err)
 	}
 	h.Kind.New = func(target integrations.Target) (integrations.Integration, error) {
 		i, err := sound(target)

@@ -44,6 +44,8 @@ type Options struct {
 	// Failure, leaves it to Kind. Its text must not quote the answer, which may
 	// repeat a secret of the request.
 	Failure func(*Response) *access.Error
+	// Told, where it is set, takes every request instead of the API.
+	Told *Told
 }
 
 // Client talks to one API. It is safe for concurrent use.
@@ -63,8 +65,12 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	var carrier http.RoundTripper = transport
+	if o.Told != nil {
+		carrier = o.Told
+	}
 	return &Client{base: base, options: o, http: &http.Client{
-		Transport:     transport,
+		Transport:     carrier,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }

@@ -44,6 +44,8 @@ type Conn struct {
 	ID   int64
 	db   *sql.DB
 	conn *sql.Conn
+	// told, where there is no connection, is what would have been carried out.
+	told *[]string
 }
 
 // settings are those of every session, whatever the server's defaults and its
@@ -172,6 +174,10 @@ func (c *Conn) Exec(ctx context.Context, statements ...sqlname.Statement) error 
 		}
 	}
 	for _, s := range statements {
+		if c.told != nil {
+			*c.told = append(*c.told, s.Text)
+			continue
+		}
 		if _, err := c.conn.ExecContext(ctx, s.Text); err != nil {
 			return Classify(wrongEnd(ctx, err))
 		}
