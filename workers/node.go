@@ -18,6 +18,7 @@ import (
 	"github.com/lapse-access/lapse/internal/config"
 	"github.com/lapse-access/lapse/internal/engine"
 	"github.com/lapse-access/lapse/internal/keys"
+	"github.com/lapse-access/lapse/internal/notify"
 	"github.com/lapse-access/lapse/internal/secrets"
 	"github.com/lapse-access/lapse/internal/store"
 )
@@ -61,6 +62,12 @@ func (n *Node) Begin(ctx context.Context, control *activities.Control, restored 
 func (n *Node) epoch(codecs []keys.Codec) *activities.Epoch {
 	data, _ := codec.New(codecs)
 	return &activities.Epoch{Store: n.Store, Temporal: n.Temporal, Data: data}
+}
+
+// Notify sends what people are told, beside the control worker, until the context
+// ends.
+func (n *Node) Notify(ctx context.Context) {
+	(&notify.Sender{Store: n.Store, Secrets: secrets.New(n.Secrets), Log: n.Log}).Run(ctx)
 }
 
 // Connectors runs the workers of one or more connectors, which share their
@@ -118,7 +125,8 @@ func (c *Connectors) Stop() {
 
 // Applied brings Temporal in line with the configuration in the store: the
 // schedules of every integration, and at once a sweep and a discovery of each,
-// so that nothing that was lost has to wait. It returns the connectors that are
+// so that nothing that was lost has to wait; and the same for the automatic
+// access flows. It returns the connectors that are
 // needed: an integration that was removed keeps its connector and its sweep
 // until nothing is held on it any more.
 func (n *Node) Applied(ctx context.Context) (connectors []string, err error) {
@@ -147,6 +155,26 @@ func (n *Node) Applied(ctx context.Context) (connectors []string, err error) {
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, n.automatic(ctx))
 	slices.Sort(connectors)
 	return slices.Compact(connectors), errors.Join(errs...)
+}
+
+// automatic looks at the automatic access flows at once and by schedule, as long
+// as there are some, or access by one.
+func (n *Node) automatic(ctx context.Context) error {
+	_, cfg, err := n.Store.Config(ctx)
+	if err != nil {
+		return err
+	}
+	leased, err := n.Store.Leased(ctx)
+	if err != nil {
+		return err
+	}
+	use := leased || access.HasAutomatic(cfg.AccessFlows)
+	err = engine.EnsureAutomatic(ctx, n.Temporal, use)
+	if use {
+		err = errors.Join(err, engine.StartAutomatic(ctx, n.Temporal))
+	}
+	return err
 }

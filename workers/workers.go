@@ -41,6 +41,8 @@ func Control(c client.Client, control *activities.Control) worker.Worker {
 		workflows.ActIntegration:    control.Integration,
 		workflows.ActWake:           control.Wake,
 		workflows.ActPlanRotation:   control.PlanRotation,
+		workflows.ActAutomatic:      control.Automatic,
+		workflows.ActRemind:         control.Remind,
 
 		workflows.ActEndIntegration:    control.EndIntegration,
 		workflows.ActForgetIntegration: control.ForgetIntegration,
@@ -61,6 +63,7 @@ func Workflows(w worker.WorkflowRegistry) {
 		workflows.RotationType:  workflows.Rotation,
 		workflows.RemovalType:   workflows.Removal,
 		workflows.EpochType:     workflows.Epoch,
+		workflows.AutomaticType: workflows.Automatic,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
 	}

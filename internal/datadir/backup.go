@@ -102,17 +102,20 @@ func mark(ctx context.Context, path string, m *Manifest) error {
 	return errors.Join(err, st.Close(), os.Remove(path+".lock"))
 }
 
-// secretFiles are those that the integrations' secrets are in.
+// secretFiles are those that the secrets of the configuration are in.
 func secretFiles(ctx context.Context, st *store.Store) ([]string, error) {
 	files := []string{}
-	all, err := st.Integrations(ctx)
-	for _, in := range all {
-		if !in.Removed && in.Secret.Store == "file" && !slices.Contains(files, in.Secret.Key) {
-			files = append(files, in.Secret.Key)
+	_, cfg, err := st.Config(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return files, nil
+	}
+	for _, ref := range cfg.Secrets() {
+		if ref.Store == "file" {
+			files = append(files, ref.Key)
 		}
 	}
 	slices.Sort(files)
-	return files, err
+	return slices.Compact(files), err
 }
 
 // Restore puts a backup in the place of what is in the folder, which is kept in

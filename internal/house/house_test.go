@@ -86,7 +86,7 @@ var rules = []rule{
 	}, direct: true, never: []string{"integrations/integrationtest"}},
 	{name: "what is for tests is in no program", of: func(pkg string) bool { return !test(pkg) }, direct: true,
 		never: []string{"testing", "internal/targettest", "internal/certificationtest", "internal/localpg/localpgtest", "internal/localmysql/localmysqltest", "internal/localredis/localredistest", "internal/localrabbitmq/localrabbitmqtest", "internal/localserver/localservertest", "internal/sqlname/sqlnametest", "integrations/github/githubtest",
-			"github.com/getkin/kin-openapi", "github.com/vektah/gqlparser", "github.com/rabbitmq/amqp091-go", "pgregory.net/rapid", "github.com/stretchr/testify"}},
+			"github.com/getkin/kin-openapi", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/standard-webhooks/standard-webhooks", "github.com/vektah/gqlparser", "github.com/rabbitmq/amqp091-go", "pgregory.net/rapid", "github.com/stretchr/testify"}},
 }
 
 func is(pkg string) func(string) bool { return func(p string) bool { return p == pkg } }

@@ -20,7 +20,7 @@ import (
 // Ref says where a secret is kept. What is found there is a JSON object with
 // the fields that the integration's kind declares.
 type Ref struct {
-	Store string `json:"store" doc:"where the secret is kept: in an environment variable of the connector, or in a file beside it" enum:"env,file" example:"env"`
+	Store string `json:"store" doc:"where the secret is kept: in an environment variable of the process that uses it, or in a file beside it" enum:"env,file" example:"env"`
 	Key   string `json:"key" doc:"name of the environment variable, or path of the file" example:"PROD_PG_ADMIN"`
 }
 
@@ -78,7 +78,7 @@ func (r *Resolver) fetch(ref Ref) ([]byte, error) {
 	case "env":
 		value := os.Getenv(ref.Key)
 		if value == "" {
-			return nil, errors.New("the environment variable is not set or empty (set it for the connector and start it again)")
+			return nil, errors.New("the environment variable is not set or empty (set it for the process that uses it, the connector or for notify the worker, and start that again)")
 		}
 		return []byte(value), nil
 	case "file":

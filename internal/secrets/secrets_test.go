@@ -99,7 +99,7 @@ func TestErrors(t *testing.T) {
 		ref         secrets.Ref
 		want        string
 	}{
-		{"not set", "", env, "secret env LAPSE_TEST_ADMIN: the environment variable is not set or empty (set it for the connector and start it again)"},
+		{"not set", "", env, "secret env LAPSE_TEST_ADMIN: the environment variable is not set or empty (set it for the process that uses it, the connector or for notify the worker, and start that again)"},
 		{"no JSON", canary, env, "secret env LAPSE_TEST_ADMIN: is not valid JSON at byte 1 (write one JSON object)"},
 		{"a JSON string", `"` + canary + `"`, env, "secret env LAPSE_TEST_ADMIN: must be a mapping, is text (write it as KEY: VALUE pairs)"},
 		{"a field is missing", `{"username": "` + canary + `"}`, env, "secret env LAPSE_TEST_ADMIN: password: is missing (its password)"},
