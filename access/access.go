@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -63,6 +64,11 @@ func (p Person) addresses() []string {
 		out = append(out, local+"@"+domain)
 	}
 	return out
+}
+
+// known reports whether an address is one of the person's.
+func (p Person) known(address string) bool {
+	return address != "" && (SameEmail(p.Email, address) || slices.ContainsFunc(p.Aliases, func(a string) bool { return SameEmail(a, address) }))
 }
 
 // NormalEmail is the form in which addresses are stored and compared.

@@ -2,6 +2,7 @@ package access
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -15,9 +16,10 @@ type FlowCheck struct {
 
 // FlowExplained is what became of a request at one flow.
 type FlowExplained struct {
-	Flow   string      `json:"flow"`
-	Admits bool        `json:"admits"`
-	Checks []FlowCheck `json:"checks"`
+	Flow     string      `json:"flow"`
+	Fallback bool        `json:"fallback,omitempty" doc:"it is used only where no other admits the request"`
+	Admits   bool        `json:"admits"`
+	Checks   []FlowCheck `json:"checks"`
 }
 
 // failed are the checks that do not hold.
@@ -28,9 +30,10 @@ func (f FlowExplained) failed() []FlowCheck {
 // Explanation says which flow is used for a request and why, or why none is.
 type Explanation struct {
 	// Flow is the one that is used: the first, as the configuration lists them,
-	// that admits the whole request. Also are the others that do.
-	Flow string   `json:"flow,omitempty" doc:"the flow that is used: the first one that admits the whole request"`
-	Also []string `json:"also,omitempty" doc:"others that admit it too, and come later in the configuration"`
+	// that admits the whole request, a fallback only where no other does. Also are
+	// the others that do.
+	Flow string   `json:"flow,omitempty" doc:"the flow that is used: the first one that admits the whole request, a fallback only where no other does"`
+	Also []string `json:"also,omitempty" doc:"others that admit it too, and come later in the configuration or are a fallback"`
 	// Nearest is the flow with the fewest checks that fail, where none admits.
 	Nearest string          `json:"nearest,omitempty" doc:"where none admits it, the flow with the fewest checks that fail"`
 	Flows   []FlowExplained `json:"flows"`
@@ -39,12 +42,14 @@ type Explanation struct {
 // Text says it in a sentence.
 func (e Explanation) Text() string {
 	switch {
+	case e.Flow != "" && e.fallback():
+		return "access flow " + e.Flow + " is used: no other admits it, and it is a fallback"
 	case e.Flow != "" && len(e.Also) > 0:
 		return fmt.Sprintf("access flow %s is used: it comes before %s", e.Flow, strings.Join(e.Also, ", "))
 	case e.Flow != "":
 		return "access flow " + e.Flow + " is used"
 	case e.Nearest == "":
-		return "there are no access flows"
+		return "there are no access flows for that"
 	}
 	i := slices.IndexFunc(e.Flows, func(f FlowExplained) bool { return f.Flow == e.Nearest })
 	var why []string
@@ -54,37 +59,87 @@ func (e Explanation) Text() string {
 	return fmt.Sprintf("no access flow admits it; the nearest is %s: %s", e.Nearest, strings.Join(why, "; "))
 }
 
+// fallback reports whether the flow that is used is a fallback.
+func (e Explanation) fallback() bool {
+	return slices.ContainsFunc(e.Flows, func(f FlowExplained) bool { return f.Flow == e.Flow && f.Fallback })
+}
+
 // Explain goes through all flows for a request, as ChooseFlow does.
-func Explain(flows []Flow, p Person, asked []Asked, d Duration) Explanation {
+func Explain(flows []Flow, a Ask) Explanation {
 	e := Explanation{Flows: make([]FlowExplained, 0, len(flows))}
-	nearest := 0
+	nearest, chosen := 0, -1
+	var admit []int
 	for _, f := range flows {
-		x := f.explain(p, asked, d)
+		if !f.considered(a) {
+			continue
+		}
+		x := f.explain(a)
 		e.Flows = append(e.Flows, x)
+		at := len(e.Flows) - 1
 		switch failed := len(x.failed()); {
-		case x.Admits && e.Flow == "":
-			e.Flow = f.Name
 		case x.Admits:
-			e.Also = append(e.Also, f.Name)
+			if admit = append(admit, at); chosen < 0 || e.Flows[chosen].Fallback && !x.Fallback {
+				chosen = at
+			}
 		case e.Nearest == "" || failed < nearest:
 			e.Nearest, nearest = f.Name, failed
 		}
 	}
-	if e.Flow != "" {
-		e.Nearest = ""
+	if chosen < 0 {
+		return e
+	}
+	e.Flow, e.Nearest = e.Flows[chosen].Flow, ""
+	for _, at := range admit {
+		if at != chosen {
+			e.Also = append(e.Also, e.Flows[at].Flow)
+		}
 	}
 	return e
 }
 
 // explain is Admits, with everything that is looked at.
-func (f Flow) explain(p Person, asked []Asked, d Duration) FlowExplained {
-	x := FlowExplained{Flow: f.Name, Checks: f.Requesters.explain(p)}
-	for _, a := range asked {
-		x.Checks = append(x.Checks, f.explainTarget(a))
+func (f Flow) explain(a Ask) FlowExplained {
+	x := FlowExplained{Flow: f.Name, Fallback: f.Fallback, Checks: f.Requesters.explain(a.Person)}
+	add := func(holds bool, have, want string, args ...any) {
+		x.Checks = append(x.Checks, FlowCheck{Want: fmt.Sprintf(want, args...), Have: have, Holds: holds})
 	}
-	x.Checks = append(x.Checks, FlowCheck{Want: f.MaxDuration.String() + " at most", Have: d.String(), Holds: d <= f.MaxDuration})
+	if a.By.ID != a.Person.ID {
+		add(f.asks(a), a.By.Email, "%s", f.OnBehalf.words(a.Person))
+	}
+	for _, asked := range a.Asked {
+		x.Checks = append(x.Checks, f.explainTarget(asked))
+	}
+	add(a.For <= f.MaxDuration, a.For.String(), "%s at most", f.MaxDuration)
+	if len(f.Durations) > 0 {
+		add(slices.Contains(f.Durations, a.For), a.For.String(), "%s", durations(f.Durations))
+	}
+	if ahead := Duration(a.begins().Sub(a.Now)); ahead > 0 {
+		add(ahead <= f.ScheduleAhead, ahead.String(), "to begin at most %s ahead", f.ScheduleAhead)
+	}
+	if !f.Timeframe.always() {
+		open, _ := f.Timeframe.Open(a.begins())
+		add(open, f.Timeframe.local(a.begins()), "to begin on %s", f.Timeframe)
+	}
 	x.Admits = len(x.failed()) == 0
 	return x
+}
+
+// words are who may ask for a person.
+func (o OnBehalf) words(p Person) string {
+	var list []string
+	if o.Manager {
+		list = append(list, "the manager of "+p.Email)
+	}
+	for _, c := range o.By.All {
+		list = append(list, "somebody whose "+c.String())
+	}
+	for _, c := range o.By.Any {
+		list = append(list, "somebody whose "+c.String())
+	}
+	if len(list) == 0 {
+		return "nobody to ask for others"
+	}
+	return strings.Join(list, ", or ") + " to ask for others"
 }
 
 func (cs Conditions) explain(p Person) (out []FlowCheck) {
@@ -131,29 +186,43 @@ func has(c Condition, p Person) string {
 
 // explainTarget says what of an entitlement a flow is not for.
 func (f Flow) explainTarget(a Asked) FlowCheck {
-	c := FlowCheck{Have: fmt.Sprintf("%s on %s %s", a.Entitlement.Permission, a.Integration, a.Entitlement.Resource), Holds: f.Covers(a)}
-	var integrations, resources, permissions []string
+	c := FlowCheck{Have: a.String(), Holds: f.Covers(a)}
+	var integrations, resources, permissions, tags, except []string
 	for _, t := range f.Targets {
 		integrations = append(integrations, t.Integration)
 		if t.Integration != a.Integration {
 			continue
 		}
 		resources = append(resources, t.Resources...)
-		if slices.ContainsFunc(t.Resources, func(p string) bool { return MatchResource(p, a.Entitlement.Resource) }) {
-			permissions = append(permissions, t.Permissions...)
+		if !matchesAny(t.Resources, a.Entitlement.Resource) {
+			continue
+		}
+		permissions = append(permissions, t.Permissions...)
+		switch {
+		case !slices.Contains(t.Permissions, a.Entitlement.Permission):
+		case !tagged(a.Tags, t.Tags):
+			for _, key := range slices.Sorted(maps.Keys(t.Tags)) {
+				tags = append(tags, key+": "+t.Tags[key])
+			}
+		case !c.Holds:
+			except = append(except, a.Entitlement.Resource.String())
 		}
 	}
-	join := func(what []string) string {
+	join := func(what []string, word string) string {
 		slices.Sort(what)
-		return strings.Join(slices.Compact(what), " or ")
+		return strings.Join(slices.Compact(what), word)
 	}
 	switch {
+	case len(except) > 0:
+		c.Want = fmt.Sprintf("on %s anything except %s", a.Integration, join(except, " and "))
+	case len(tags) > 0:
+		c.Want = fmt.Sprintf("on %s only what is tagged %s", a.Integration, join(tags, " and "))
 	case len(permissions) > 0:
-		c.Want = fmt.Sprintf("%s on %s %s", join(permissions), a.Integration, a.Entitlement.Resource)
+		c.Want = fmt.Sprintf("%s on %s %s", join(permissions, " or "), a.Integration, a.Entitlement.Resource)
 	case len(resources) > 0:
-		c.Want = fmt.Sprintf("on %s only %s", a.Integration, join(resources))
+		c.Want = fmt.Sprintf("on %s only %s", a.Integration, join(resources, " or "))
 	default:
-		c.Want = "something on " + join(integrations)
+		c.Want = "something on " + join(integrations, " or ")
 	}
 	return c
 }

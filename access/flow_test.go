@@ -1,6 +1,7 @@
 package access
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -104,7 +105,7 @@ func TestChooseFlow(t *testing.T) {
 		{"without flows that is said", nil, []Asked{asked("read_only")}, time.Hour, "", []string{"there are no access flows"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f, err := ChooseFlow(c.flows, ana, c.asked, Duration(c.d))
+			f, err := ChooseFlow(c.flows, Ask{Person: ana, By: ana, Asked: c.asked, For: Duration(c.d), Now: noon})
 			if c.want != "" {
 				if err != nil || f.Name != c.want {
 					t.Errorf("flow %q, %v", f.Name, err)
@@ -126,11 +127,34 @@ func TestChooseFlow(t *testing.T) {
 	}
 }
 
-func TestMayDecide(t *testing.T) {
+// noon is when it is judged in these tests: Monday, 4 May 2026.
+var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+
+// matterOf is a request of ana's at a flow, with a hold for all that is asked.
+func matterOf(f Flow, asked []Asked, people ...Person) Matter {
+	m := Matter{Flow: f, State: StatePending, Directory: NewDirectory(people), Now: noon, Administrators: Conditions{Any: []Condition{{Attribute: "group", Values: []string{"platform"}}}},
+		Request: Request{ID: "req-1", PersonID: ana.ID, Reason: "why not", Duration: Duration(time.Hour), Asked: asked, Flow: f.Name, CreatedAt: noon.Add(-time.Minute), ExpiresAt: noon.Add(24 * time.Hour)}}
+	for i := range asked {
+		m.Request.HoldIDs = append(m.Request.HoldIDs, fmt.Sprint("hold-", i+1))
+	}
+	return m
+}
+
+// of is a decision of somebody's, now.
+func (m Matter) of(v Verdict, p Person) Decision {
+	return Decision{RequestID: m.Request.ID, Verdict: v, By: p.ID, ByEmail: p.Email, At: m.Now, Reason: "because"}
+}
+
+// may is why somebody may not.
+func (m Matter) may(v Verdict, p Person) string { return m.May(m.of(v, p)) }
+
+func TestMayApprove(t *testing.T) {
 	untagged, unowned := asked("read_only"), asked("read_only")
 	untagged.Tags = nil
 	unowned.Tags, unowned.IntegrationOwner, unowned.ResourceOwner = nil, nil, nil
 	off := func(p Person) Person { p.Disabled = true; return p }
+	boss := ana
+	boss.Attributes = map[string]string{"manager": "BO@example.com "}
 	for _, c := range []struct {
 		name  string
 		roles []string
@@ -147,67 +171,94 @@ func TestMayDecide(t *testing.T) {
 		{"a member of a named group may", []string{"group:sales"}, []Asked{asked("read_only")}, bo, ""},
 		{"a named person may, however the address is written", []string{"person:BO@example.com"}, []Asked{asked("read_only")}, bo, ""},
 		{"any of the roles is enough", []string{"person:x@example.com", "integration_owner"}, []Asked{asked("read_only")}, dan, ""},
-		{"every entitlement needs its approver", []string{"resource_owner"}, []Asked{asked("read_only"), untagged}, eve, "is not resource_owner"},
+		{"each of all_of may", []string{"manager", "integration_owner"}, []Asked{asked("read_only")}, bo, ""},
+		{"who owns one of two things may, for that one", []string{"resource_owner"}, []Asked{asked("read_only"), untagged}, eve, ""},
 		{"a role that is not known is filled by nobody", []string{"owner"}, []Asked{asked("read_only")}, dan, "is not owner"},
 		{"without approvers nobody may", nil, []Asked{asked("read_only")}, dan, "is not  of"},
 		{"without anything asked nobody may", []string{"integration_owner"}, nil, dan, "names no approvers"},
 		{"somebody who is disabled may not", []string{"integration_owner"}, []Asked{asked("read_only")}, off(dan), "is disabled"},
+		{"who is not in the directory may not", []string{"integration_owner"}, []Asked{asked("read_only")}, Person{ID: "per-x", Email: "x@example.com"}, "x@example.com is not in the directory any more"},
 		{"the requester may not", []string{"group:analytics"}, []Asked{asked("read_only")}, ana, "nobody approves for themselves"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := MayDecide(flowOf("read", c.roles...), c.asked, ana, c.p)
+			everybody := []Person{boss, dan, eve, bo}
+			if c.p.Disabled {
+				everybody[1] = c.p
+			}
+			m := matterOf(flowOf("read", c.roles...), c.asked, everybody...)
+			got := m.may(Approve, c.p)
 			if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
+			if m.may(Deny, c.p) == "" != (c.want == "") {
+				t.Errorf("deny: %q", m.may(Deny, c.p))
+			}
 		})
 	}
-	t.Run("every step needs the person", func(t *testing.T) {
-		f := flowOf("two", "integration_owner")
-		f.Approval.Steps = append(f.Approval.Steps, Step{AnyOf: []string{"resource_owner"}})
-		if MayDecide(f, []Asked{asked("read_only")}, ana, dan) == "" {
-			t.Error("one step is enough")
-		}
-	})
 	t.Run("a flow without steps is decided by nobody", func(t *testing.T) {
 		f := flowOf("none")
 		f.Approval.Steps = nil
-		if MayDecide(f, []Asked{asked("read_only")}, ana, dan) == "" {
+		m := matterOf(f, []Asked{asked("read_only")}, ana, dan)
+		if m.may(Approve, dan) == "" || m.Done() {
 			t.Error("dan may")
+		}
+	})
+	t.Run("manager is nobody where there is none", func(t *testing.T) {
+		m := matterOf(flowOf("m", "manager"), []Asked{asked("read_only")}, ana, Person{ID: "per-blank"}, bo)
+		for _, p := range m.Directory.People() {
+			if m.may(Approve, p) == "" {
+				t.Errorf("%+v is the manager of somebody without one", p)
+			}
 		}
 	})
 }
 
 func TestMay(t *testing.T) {
-	administrators := Conditions{Any: []Condition{{Attribute: "group", Values: []string{"platform"}}}}
 	root := Person{ID: "per-root", Email: "root@example.com", Groups: []string{"platform"}}
-	verdicts := []Verdict{Approve, Deny, Extend, Release, Renew, Revoke}
+	verdicts := []Verdict{Approve, Deny, Extend, Release, Renew, Revoke, Break, Justify, Object}
 	for _, c := range []struct {
-		name string
-		p    Person
-		may  []Verdict
+		name    string
+		trigger string
+		p       Person
+		may     []Verdict
 	}{
-		{"the owner decides and ends", dan, []Verdict{Approve, Deny, Revoke}},
-		{"the holder keeps, renews and gives back", ana, []Verdict{Extend, Release, Renew}},
-		{"an administrator ends", root, []Verdict{Revoke}},
-		{"anybody else does nothing", bo, nil},
+		{"the owner decides and ends", SelfServe, dan, []Verdict{Approve, Deny, Revoke}},
+		{"the holder keeps, renews and gives back", SelfServe, ana, []Verdict{Extend, Release, Renew}},
+		{"an administrator ends", SelfServe, root, []Verdict{Revoke}},
+		{"anybody else does nothing", SelfServe, bo, nil},
+		{"who breaks the glass keeps it too", BreakGlass, ana, []Verdict{Break, Extend, Release, Renew}},
+		{"the owner reviews what was taken", BreakGlass, dan, []Verdict{Deny, Revoke, Justify, Object}},
+		{"an administrator ends what was taken", BreakGlass, root, []Verdict{Revoke}},
+		{"anybody else does nothing about what was taken", BreakGlass, bo, nil},
+		{"the owner ends what comes by itself", Automatic, dan, []Verdict{Deny, Revoke}},
+		{"so does the owner of the resource", Automatic, eve, []Verdict{Deny, Revoke}},
+		{"the holder of what comes by itself gives it back", Automatic, ana, []Verdict{Extend, Release, Renew}},
+		{"nobody else ends what comes by itself", Automatic, bo, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			f := flowOf("read", "integration_owner")
+			if f.Trigger = c.trigger; c.trigger == Automatic {
+				f.Approval.Steps = nil
+			}
+			m := matterOf(f, []Asked{asked("read_only")}, ana, bo, dan, eve, root)
+			off := c.p
+			off.Disabled = true
+			without := matterOf(f, m.Request.Asked, off)
 			for _, v := range verdicts {
-				why := May(v, flowOf("read", "integration_owner"), []Asked{asked("read_only")}, ana, c.p, administrators)
+				why := m.may(v, c.p)
 				if got := why == ""; got != slices.Contains(c.may, v) {
 					t.Errorf("%s: %v (%s)", v, got, why)
 				}
-				off := c.p
-				off.Disabled = true
-				if May(v, flowOf("read", "integration_owner"), []Asked{asked("read_only")}, ana, off, administrators) == "" {
+				if without.may(v, c.p) == "" {
 					t.Errorf("%s although disabled", v)
 				}
 			}
 		})
 	}
 	t.Run("a verdict that does not exist is nobody's", func(t *testing.T) {
-		for _, p := range []Person{ana, dan, root} {
-			if May("grant", flowOf("read", "integration_owner"), []Asked{asked("read_only")}, ana, p, administrators) == "" {
+		m := matterOf(flowOf("read", "integration_owner"), []Asked{asked("read_only")}, ana, dan, root)
+		for _, p := range m.Directory.People() {
+			if m.may("grant", p) == "" {
 				t.Errorf("%s may", p.Email)
 			}
 		}
@@ -217,7 +268,7 @@ func TestMay(t *testing.T) {
 func TestApprovers(t *testing.T) {
 	twin := Person{ID: "per-ana2", Email: "ana+dba@example.com", Groups: []string{"dba"}}
 	gone := Person{ID: "per-gone", Email: "gone@example.com", Groups: []string{"dba"}, Disabled: true}
-	got := Approvers(flowOf("read", "integration_owner", "resource_owner"), []Asked{asked("read_only")}, ana, []Person{ana, bo, twin, dan, gone, eve})
+	got := matterOf(flowOf("read", "integration_owner", "resource_owner"), []Asked{asked("read_only")}, ana, bo, twin, dan, gone, eve).Approvers()
 	if len(got) != 2 || got[0].ID != dan.ID || got[1].ID != eve.ID {
 		t.Errorf("got %+v, want dan and eve", got)
 	}
@@ -255,29 +306,55 @@ func disguise(t *rapid.T, p Person) Person {
 func TestNobodyApprovesForThemselves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		requester := ana
-		requester.Groups = rapid.SliceOf(rapid.SampledFrom([]string{"analytics", "dba", "shop-team", "platform"})).Draw(t, "groups")
+		requester.Groups = append([]string{"analytics"}, rapid.SliceOf(rapid.SampledFrom([]string{"dba", "shop-team", "platform"})).Draw(t, "groups")...)
 		requester.Aliases = rapid.SliceOf(rapid.SampledFrom([]string{"a.ng@example.org", "ana.admin@example.com"})).Draw(t, "aliases")
 		p := disguise(t, requester)
+		same := p.ID == requester.ID
 		roles := rapid.SliceOfN(rapid.SampledFrom([]string{"resource_owner", "integration_owner", "group:dba", "group:analytics", "person:" + strings.TrimSpace(p.Email), "person:ana@example.com"}), 1, 4).Draw(t, "roles")
 		f, a := flowOf("read", roles...), []Asked{asked("read_only")}
+		f.OnBehalf.By = Conditions{Any: []Condition{{Attribute: "email", Operator: "is_not", Values: []string{"x"}}}}
 		// The same rights in somebody else's hands, to know that they suffice.
 		honest := Person{ID: "per-honest", Email: "honest@example.net", Groups: []string{"dba", "shop-team", "analytics"}}
 		f.Approval.Steps[0].AnyOf = append(f.Approval.Steps[0].AnyOf, "person:honest@example.net")
-		if why := MayDecide(f, a, requester, honest); why != "" {
+		people := []Person{requester, p, honest, bo}
+		if same {
+			people = []Person{p, honest, bo}
+		}
+		if rapid.Bool().Draw(t, "the second entry comes first") && !same {
+			people[0], people[1] = people[1], people[0]
+		}
+		m := matterOf(f, a, people...)
+		if why := m.may(Approve, honest); why != "" {
 			t.Fatalf("somebody else may not: %s", why)
 		}
-		for _, v := range []Verdict{Approve, Deny} {
-			if May(v, f, a, requester, p, Conditions{}) == "" || May(v, f, a, p, requester, Conditions{}) == "" {
-				t.Fatalf("%+v and %+v %s for each other", requester, p, v)
+		askers := []string{"", p.ID, bo.ID} // nobody else, the disguise, or somebody for ana
+		m.Request.AskedBy = rapid.SampledFrom(askers).Draw(t, "asked by")
+		if rapid.Bool().Draw(t, "for bo") { // ana, or her disguise, asks for somebody else
+			m.Request.PersonID, m.Request.AskedBy = bo.ID, rapid.SampledFrom([]string{requester.ID, p.ID}).Draw(t, "asks")
+		}
+		for _, who := range []Person{requester, p} {
+			for _, v := range []Verdict{Approve, Deny} {
+				if m.may(v, who) == "" {
+					t.Fatalf("%+v may %s what %+v is for", who, v, m.Request)
+				}
+			}
+			m.Decisions = append(m.Decisions, m.of(Approve, who))
+		}
+		if m.Done() {
+			t.Fatal("their own approvals are enough")
+		}
+		m.Decisions = nil
+		for _, shown := range m.Approvers() {
+			if shown.ID != honest.ID && shown.ID != bo.ID {
+				t.Fatalf("%+v is shown as an approver", shown)
 			}
 		}
-		if got := Approvers(f, a, requester, []Person{requester, p}); len(got) > 0 {
-			t.Fatalf("%+v is shown as an approver", got)
-		}
+		everybody := Conditions{Any: []Condition{{Attribute: "group", Operator: "is_not", Values: []string{"x"}}}}
 		honest.Disabled = true
+		m = matterOf(f, a, requester, honest)
+		m.Administrators = everybody
 		for _, v := range []Verdict{Approve, Deny, Extend, Release, Renew, Revoke} {
-			everybody := Conditions{Any: []Condition{{Attribute: "group", Operator: "is_not", Values: []string{"x"}}}}
-			if May(v, f, a, requester, honest, everybody) == "" || May(v, f, a, honest, honest, everybody) == "" {
+			if m.may(v, honest) == "" {
 				t.Fatalf("somebody who is disabled may %s", v)
 			}
 		}

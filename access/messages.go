@@ -225,6 +225,8 @@ type RequestChange struct {
 	ID    string `json:"id"`
 	State State  `json:"state"`
 	Why   string `json:"why,omitempty"`
+	// Review is how its review stands from now on; empty keeps what is known.
+	Review Review `json:"review,omitempty"`
 }
 
 // AccountChange replaces what is known of an account.
@@ -274,6 +276,50 @@ type RequestBrief struct {
 	Holds     []Hold         `json:"holds"`
 	PortalKey []byte         `json:"portal_key"`
 	Accounts  []AccountBrief `json:"accounts"`
+	// Without are the ids of the holds that approvers left out.
+	Without []string `json:"without,omitempty"`
+	// Decided is true when what has to be decided before the grant is decided
+	// already, as where somebody broke the glass.
+	Decided bool `json:"decided,omitempty"`
+	// Review is true for access that others review afterwards. It is due at
+	// ReviewBy.
+	Review   bool      `json:"review,omitempty"`
+	ReviewBy time.Time `json:"review_by,omitzero"`
+	// Remind is the time between two reminders of those who may decide.
+	Remind Duration `json:"remind,omitzero"`
+	// Step is the step that waits, and Steps are those of the approval.
+	Step  int    `json:"step,omitempty"`
+	Steps []Step `json:"steps,omitempty"`
+	// StepSince is since when it waits.
+	StepSince time.Time `json:"step_since,omitzero"`
+}
+
+// DecisionDone is what a decision on record leads to.
+type DecisionDone struct {
+	// Waits is true when more has to be decided before the request is approved.
+	Waits bool `json:"waits,omitempty"`
+	// Step is the step that waits, for the approvers whom Approvers names.
+	Step      int    `json:"step,omitempty"`
+	Approvers string `json:"approvers,omitempty"`
+	// Without are the ids of the holds that approvers left out.
+	Without []string `json:"without,omitempty"`
+	// Known is how many decisions are on record. Of two answers the one that knows
+	// more is the later one.
+	Known int `json:"known,omitempty"`
+	// Reviewed is true once nothing is left to review.
+	Reviewed bool `json:"reviewed,omitempty"`
+}
+
+// RemindArgs has those told who may decide on a request.
+type RemindArgs struct {
+	RequestID string `json:"request_id"`
+	// Kind is a kind of notice: reminder, escalation, break_glass or review.
+	Kind NoticeKind `json:"kind"`
+	// Step and Tier are what is escalated.
+	Step int `json:"step,omitempty"`
+	Tier int `json:"tier,omitempty"`
+	// Round tells one reminder from the next.
+	Round int `json:"round,omitempty"`
 }
 
 // AccountBrief is what an account's workflow needs to know, read from the store.
@@ -314,6 +360,25 @@ type TicketDone struct {
 	// Duration and Maximum restart the clock once the access is usable.
 	Duration Duration `json:"duration"`
 	Maximum  Duration `json:"maximum"`
+	// Until is when the flow's timeframe closes, and access with it; zero for none.
+	Until time.Time `json:"until,omitzero"`
+}
+
+// Ends are when access that begins at a moment ends, and the latest to which that
+// may be moved.
+func (t TicketDone) Ends(at time.Time) (end, latest time.Time) {
+	end, latest = at.Add(t.Duration.Std()), at.Add(t.Maximum.Std())
+	if !t.Until.IsZero() {
+		end, latest = earlier(end, t.Until), earlier(latest, t.Until)
+	}
+	return end, latest
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // RotationArgs begins a rotation of credentials.

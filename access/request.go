@@ -33,6 +33,15 @@ func (s State) Open() bool {
 	return s == StateGranting || s == StateActive || s == StateEnding || s == StateOverdue
 }
 
+// Review is how the review of access stands that was taken at once.
+type Review string
+
+const (
+	ReviewDue  Review = "due"  // it waits for the reviewers
+	ReviewDone Review = "done" // all have said that it was right
+	ReviewBad  Review = "objected"
+)
+
 // OverdueAfter is how long past its end a hold is shown as ending before it is
 // called overdue.
 const OverdueAfter = 5 * time.Second
@@ -50,6 +59,31 @@ type Request struct {
 	FlowVersion int64     `json:"flow_version"` // version of the configuration the flow is from
 	CreatedAt   time.Time `json:"created_at"`
 	ExpiresAt   time.Time `json:"expires_at"` // of the decision, not of the access
+	// AskedBy is who asked for it on behalf of PersonID; empty when nobody else.
+	AskedBy string `json:"asked_by,omitempty"`
+	// StartAt is when the access begins; zero is once it is approved.
+	StartAt time.Time `json:"start_at,omitzero"`
+	// Fields are what the flow wants to know beside the reason.
+	Fields map[string]string `json:"fields,omitempty"`
+	// Bundle is the one that was asked for.
+	Bundle string `json:"bundle,omitempty"`
+}
+
+// hold is the id of the hold for the n-th of what is asked; empty for a request
+// that has none yet.
+func (r Request) hold(n int) string {
+	if n < len(r.HoldIDs) {
+		return r.HoldIDs[n]
+	}
+	return ""
+}
+
+// taker is the id of who asks.
+func (r Request) taker() string {
+	if r.AskedBy != "" {
+		return r.AskedBy
+	}
+	return r.PersonID
 }
 
 // Hash binds a decision to exactly what was asked.

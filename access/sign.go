@@ -16,11 +16,18 @@ const (
 	Release Verdict = "release" // the holder gives access back, or withdraws the request
 	Revoke  Verdict = "revoke"  // an approver or administrator ends access
 	Renew   Verdict = "renew"   // the holder asks for a new credential
+	Break   Verdict = "break"   // who asks takes it at once, by a flow that lets them break the glass
+	Justify Verdict = "justify" // a reviewer finds that breaking the glass was right
+	Object  Verdict = "object"  // a reviewer finds that it was not
 )
 
 // Gives reports whether a verdict opens access, lengthens it, or hands out a
 // credential. The others only take away.
-func (v Verdict) Gives() bool { return v == Approve || v == Extend || v == Renew }
+func (v Verdict) Gives() bool { return v == Approve || v == Extend || v == Renew || v == Break }
+
+// Reviews reports whether a verdict is about access that was taken already. It
+// opens and ends nothing.
+func (v Verdict) Reviews() bool { return v == Justify || v == Object }
 
 // Decision is one authenticated person's word on a request, signed by the
 // portal. Everything that a workflow is told to do for a person is one.
@@ -34,13 +41,34 @@ type Decision struct {
 	// Account is the one whose credential is meant, for Renew.
 	Account string `json:"account,omitempty"`
 	// Extra is how much longer, for Extend.
-	Extra Duration  `json:"extra,omitzero"`
-	Step  int       `json:"step"`
-	Nonce string    `json:"nonce"` // unique; the decision's id
-	At    time.Time `json:"at"`
-	From  string    `json:"from"` // api, cli, portal, slack
+	Extra Duration `json:"extra,omitzero"`
+	// For is how long at most, and Without the ids of the holds that are left
+	// out, for Approve.
+	For     Duration  `json:"for,omitzero"`
+	Without []string  `json:"without,omitempty"`
+	Step    int       `json:"step"`
+	Nonce   string    `json:"nonce"` // unique; the decision's id
+	At      time.Time `json:"at"`
+	From    string    `json:"from"` // api, cli, portal, slack
 	// Signature is the portal's over everything above.
 	Signature []byte `json:"signature,omitempty"`
+}
+
+// Text is the decision in words, with what it changes of the request.
+func (d Decision) Text(r Request) string {
+	text := string(d.Verdict) + " by " + d.ByEmail
+	if d.For > 0 && d.For < r.Duration {
+		text += " for " + d.For.String() + " only"
+	}
+	for i, id := range r.HoldIDs {
+		if slices.Contains(d.Without, id) {
+			text += ", without " + r.Asked[i].String()
+		}
+	}
+	if d.Reason != "" {
+		text += ": " + d.Reason
+	}
+	return text
 }
 
 func (d Decision) message() []byte {

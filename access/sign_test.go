@@ -2,6 +2,7 @@ package access
 
 import (
 	"crypto/ed25519"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -90,7 +91,7 @@ func signedRequest() Request {
 }
 
 func signedDecision(r Request) Decision {
-	return Decision{RequestID: r.ID, AskHash: r.Hash(), Verdict: Extend, By: "per-2", ByEmail: "dan@example.com", Reason: "fine", Extra: Duration(time.Hour), Step: 1,
+	return Decision{RequestID: r.ID, AskHash: r.Hash(), Verdict: Extend, By: "per-2", ByEmail: "dan@example.com", Reason: "fine", Account: "int-1/per-1", Extra: Duration(time.Hour), For: Duration(time.Minute), Without: []string{"hold-1"}, Step: 1,
 		Nonce: "dec-1", At: signedAt, From: "cli"}
 }
 
@@ -160,11 +161,13 @@ func TestRequestHash(t *testing.T) {
 		CreatedAt, ExpiresAt       time.Time
 		Entitlement                Entitlement
 		Integration                string
+		AskedBy, Bundle            string
+		StartAt                    time.Time
 	}
-	p := plain{r.ID, r.PersonID, r.Reason, r.Flow, r.Duration, r.FlowVersion, r.HoldIDs, r.CreatedAt, r.ExpiresAt, r.Asked[0].Entitlement, r.Asked[0].Integration}
+	p := plain{r.ID, r.PersonID, r.Reason, r.Flow, r.Duration, r.FlowVersion, r.HoldIDs, r.CreatedAt, r.ExpiresAt, r.Asked[0].Entitlement, r.Asked[0].Integration, r.AskedBy, r.Bundle, r.StartAt}
 	for what, c := range tampered(t, p) {
 		add(what, Request{ID: c.ID, PersonID: c.PersonID, Reason: c.Reason, Flow: c.Flow, Duration: c.Duration, FlowVersion: c.FlowVersion, HoldIDs: c.HoldIDs,
-			CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt, Asked: []Asked{{Entitlement: c.Entitlement, Integration: c.Integration}}})
+			CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt, AskedBy: c.AskedBy, Bundle: c.Bundle, StartAt: c.StartAt, Asked: []Asked{{Entitlement: c.Entitlement, Integration: c.Integration}}})
 	}
 	for what, change := range map[string]func(*Asked){
 		"a tag":                  func(a *Asked) { a.Tags = map[string]string{"owner": "dba"} },
@@ -178,7 +181,12 @@ func TestRequestHash(t *testing.T) {
 	more := clone(r)
 	more.Asked = append(more.Asked, more.Asked[0])
 	add("one more", more)
-	if fields := reflect.TypeFor[Request]().NumField(); fields != 10 {
+	for _, fields := range []map[string]string{{"ticket": "OPS-1"}, {"ticket": "OPS-2"}, {"why": "OPS-1"}} {
+		said := clone(r)
+		said.Fields = fields
+		add(fmt.Sprint("what else is said: ", fields), said)
+	}
+	if fields := reflect.TypeFor[Request]().NumField(); fields != 14 {
 		t.Errorf("a request has %d fields: add the new one to this test", fields)
 	}
 }

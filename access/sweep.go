@@ -31,7 +31,7 @@ type Severity string
 const (
 	Alarm   Severity = "alarm"   // access may be there that nobody is to have
 	Warning Severity = "warning" // something is not as Lapse left it
-	Notice  Severity = "notice"  // nobody has access by it
+	Remark  Severity = "notice"  // nobody has access by it
 )
 
 // RepairMode says which sweeps repair a sort of finding.
@@ -78,7 +78,7 @@ var FindingSorts = []FindingSort{
 		RepairNever, "the next rotation tries again, and lapse rotate does at once"},
 	{FindingOutdated, Warning, "what belongs to all accounts could not be brought up to date on the target",
 		RepairNever, "the next sweep tries again"},
-	{FindingUnusedRole, Notice, "a role carries our mark and an entitlement, and nobody has it",
+	{FindingUnusedRole, Remark, "a role carries our mark and an entitlement, and nobody has it",
 		RepairByPolicy, "it is dropped at once, unless it is in use again or owns things; without a repair it is dropped after a week at most"},
 }
 

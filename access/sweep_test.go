@@ -16,7 +16,7 @@ func TestFindingSorts(t *testing.T) {
 		if s.Doc == "" || s.Repair == "" {
 			t.Errorf("%s says nothing of itself, or of its repair", s.Kind)
 		}
-		if order := []Severity{Alarm, Warning, Notice}; slices.Index(order, s.Severity) < slices.Index(order, last) || !slices.Contains(order, s.Severity) {
+		if order := []Severity{Alarm, Warning, Remark}; slices.Index(order, s.Severity) < slices.Index(order, last) || !slices.Contains(order, s.Severity) {
 			t.Errorf("%s stands after what is less grave", s.Kind)
 		}
 		last = s.Severity

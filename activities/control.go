@@ -52,22 +52,28 @@ func (c *Control) LoadRequest(ctx context.Context, id string) (access.RequestBri
 		if err != nil {
 			return b, err
 		}
-		j, err := c.judge(ctx, row)
+		m, err := c.matter(ctx, row)
 		if err != nil {
 			return b, err
 		}
-		b = access.RequestBrief{Request: row.Request, State: row.State, Requester: j.requester.Email, PortalKey: c.PortalKey}
+		requester, err := c.Store.Person(ctx, row.Request.PersonID)
+		if err != nil {
+			return b, err
+		}
+		b = access.RequestBrief{Request: row.Request, State: row.State, Requester: requester.Email, PortalKey: c.PortalKey,
+			Decided: m.Done(), Without: m.Terms().Without, Remind: m.Flow.Approval.RemindAfter, Step: m.Step(), StepSince: m.Since(), Approvers: approvers(m)}
+		if m.Flow.Trigger == access.BreakGlass {
+			b.Review, b.ReviewBy = row.Review == "" || row.Review == access.ReviewDue, m.ReviewBy()
+		} else {
+			b.Steps = m.Flow.Approval.Steps
+		}
 		if b.Holds, err = c.Store.Holds(ctx, id); err != nil {
 			return b, err
 		}
-		var asks, approvers []string
+		var asks []string
 		for _, a := range row.Request.Asked {
-			asks = append(asks, fmt.Sprintf("%s on %s %s", a.Entitlement.Permission, a.Integration, a.Entitlement.Resource))
+			asks = append(asks, a.String())
 		}
-		for _, p := range access.Approvers(j.flow, row.Request.Asked, j.requester, j.people) {
-			approvers = append(approvers, p.Email)
-		}
-		b.Approvers = strings.Join(approvers, " or ")
 		b.Summary = fmt.Sprintf("%s for %s: %s", strings.Join(asks, ", "), row.Request.Duration, row.Request.Reason)
 		for _, integration := range row.Request.Integrations() {
 			a, err := c.account(ctx, access.AccountID(integration, row.Request.PersonID))
@@ -127,12 +133,28 @@ func (c *Control) account(ctx context.Context, id string) (b access.AccountBrief
 	}, nil
 }
 
+// notices are the events of which people are told whose access it is.
+var notices = map[string]access.NoticeKind{"granted": access.NoticeGranted, "grant.failed": access.NoticeFailed, "failed": access.NoticeFailed}
+
 // Record writes changes. Once an account holds nothing any more, the sealed
 // credential that nobody fetched goes with it.
 func (c *Control) Record(ctx context.Context, changes []access.Change) error {
 	_, err := guard(ctx, failed, func(ctx context.Context) (none struct{}, err error) {
 		if err := c.Store.Record(ctx, changes); err != nil {
 			return none, err
+		}
+		var told []access.Notice
+		for _, ch := range changes {
+			if kind, ok := notices[ch.Event.Kind]; ok && len(ch.Holds) > 0 {
+				if _, person, err := access.SplitAccountID(ch.Holds[0].AccountID); err == nil {
+					told = append(told, access.Notice{Key: ch.Event.Key, PersonID: person, Kind: kind, RequestID: ch.Event.RequestID, Text: ch.Event.Text, At: ch.Event.At})
+				}
+			}
+		}
+		if len(told) > 0 {
+			if err := c.Store.Tell(ctx, told); err != nil {
+				return none, err
+			}
 		}
 		for _, ch := range changes {
 			if a := ch.Account; a != nil && (a.Deleted || !a.CleanupAt.IsZero()) {
@@ -153,9 +175,12 @@ func (c *Control) StoreResources(ctx context.Context, a access.StoreArgs) error 
 			return none, err
 		}
 		if a.Page.Next == "" {
-			err = c.Store.FinishDiscovery(ctx, a.Integration, a.Run)
+			if err := c.Store.FinishDiscovery(ctx, a.Integration, a.Run); err != nil {
+				return none, err
+			}
+			return none, c.discovered(ctx)
 		}
-		return none, err
+		return none, nil
 	})
 	return err
 }

@@ -373,7 +373,7 @@ func TestExtension(t *testing.T) {
 				return w.put(d)
 			})
 			return a
-		}, "not signed by the portal"},
+		}, "knows no such extension"},
 		{"beyond the flow's maximum", func(w *world) access.TicketArgs {
 			_, a := extend(w, by(w, w.ana, longest-time.Hour))
 			return a

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -57,6 +58,10 @@ func TestControlIsCut(t *testing.T) {
 			w.holds(w.approved("r1", "read_only"), access.StateActive, -time.Minute, time.Hour)
 			return w.LoadAccount, w.account()
 		}),
+		control("Remind", func(w *world) (any, any) {
+			w.ask("r1", "read_only")
+			return w.Remind, access.RemindArgs{RequestID: "r1", Kind: access.NoticeReminder}
+		}),
 		control("Ticket", func(w *world) (any, any) { return w.Ticket, w.ticketArgs(w.approved("r1", "read_only", "read_write")) }),
 		control("Ticket, refused", func(w *world) (any, any) { return w.Ticket, w.ticketArgs(w.ask("r1", "read_only")) }),
 		control("Record", func(w *world) (any, any) {
@@ -91,6 +96,18 @@ func TestControlIsCut(t *testing.T) {
 			sealed(w)
 			return w.PlanRotation, access.RotationArgs{Integration: w.pg.ID, Now: true}
 		}),
+		control("Automatic", func(w *world) (any, any) { return w.automatic().Automatic, 10 }),
+		control("Automatic, not theirs any more", func(w *world) (any, any) {
+			w.leased()
+			w.outOfGroup()
+			return w.Automatic, 10
+		}),
+		control("Automatic, ended by hand and failed", func(w *world) (any, any) {
+			r := w.leased()
+			w.put(w.decision(r, access.Release, w.ana))
+			w.holds(r, access.StateFailed, 0, 0)
+			return w.Automatic, 10
+		}),
 		control("Wake", func(w *world) (any, any) {
 			w.holds(w.approved("r1", "read_only"), access.StateEnding, -time.Hour, -time.Minute)
 			w.temporal.running(workflows.AccountID(w.account()))
@@ -124,7 +141,7 @@ func TestControlIsCut(t *testing.T) {
 		w.unconfigured()
 		return w.ForgetIntegration, access.ForgetArgs{Integration: w.pg.ID}
 	})
-	cutAll(t, cases, (*activities.Control)(nil), "Tell", "CheckEpoch", "AcceptRestore", "Restored", "KeepRunbook", "WriteRunbook")
+	cutAll(t, cases, (*activities.Control)(nil), "Tell", "Decide", "CheckEpoch", "AcceptRestore", "Restored", "KeepRunbook", "WriteRunbook")
 }
 
 func TestProvisionIsCut(t *testing.T) {
@@ -228,6 +245,10 @@ func cutAll(t *testing.T, cases []cutCase, of any, others ...string) {
 	}
 }
 
+// leaseID is that of a request, or a hold, which follows from a person's random
+// one.
+var leaseID = regexp.MustCompile(`\b(auto|hold)-[0-9a-v]{16}\b`)
+
 // left is what stands in the store and in Temporal, without moments and random
 // names.
 func (w *world) left() (out []string) {
@@ -255,5 +276,9 @@ func (w *world) left() (out []string) {
 	for _, d := range w.temporal.did {
 		did[strings.NewReplacer(w.account(), "ACCOUNT", w.pg.ID, "INTEGRATION").Replace(d)] = true
 	}
-	return append(out, slices.Sorted(maps.Keys(did))...)
+	out = append(out, slices.Sorted(maps.Keys(did))...)
+	for i := range out {
+		out[i] = leaseID.ReplaceAllString(out[i], "$1")
+	}
+	return out
 }

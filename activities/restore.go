@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
+	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/internal/store"
 	"github.com/lapse-access/lapse/workflows"
 )
@@ -66,8 +67,8 @@ func (c *Control) accountsAgain(ctx context.Context) error {
 func needsWorkflow(row store.AccountRow) bool { return len(row.Holds) > 0 || !row.CleanupAt.IsZero() }
 
 func (c *Control) requestsAgain(ctx context.Context) error {
-	for _, phase := range []store.Phase{store.PhaseWaiting, store.PhaseOpen} {
-		for filter := (store.RequestFilter{Phase: phase, Limit: 1000}); ; {
+	for _, filter := range []store.RequestFilter{{Phase: store.PhaseWaiting}, {Phase: store.PhaseOpen}, {Review: access.ReviewDue}} {
+		for filter.Limit = 1000; ; {
 			rows, err := c.Store.Requests(ctx, filter)
 			if err != nil {
 				return err

@@ -56,18 +56,20 @@ func (c *Control) ticket(ctx context.Context, a access.TicketArgs) (done access.
 	if err != nil {
 		return done, err
 	}
-	j, err := c.judge(ctx, row)
+	m, err := c.matter(ctx, row)
 	if err != nil {
 		return done, err
 	}
-	decisions, err := c.Store.Decisions(ctx, a.RequestID)
-	if err != nil {
+	if err := mayGrant(m); err != nil {
 		return done, err
 	}
-	if err := c.mayGrant(row, j, decisions); err != nil {
+	if why, err := c.given(ctx, m); err != nil {
 		return done, err
+	} else if why != "" {
+		return done, access.Errorf(access.NoTicket, "%s", why)
 	}
-	holds, err := c.holds(ctx, row.Request, a)
+	terms := m.Terms()
+	holds, err := c.holds(ctx, row.Request, a, terms.Without)
 	if err != nil {
 		return done, err
 	}
@@ -76,20 +78,21 @@ func (c *Control) ticket(ctx context.Context, a access.TicketArgs) (done access.
 		return done, err
 	}
 	now := time.Now().UTC()
-	done = access.TicketDone{Duration: row.Request.Duration, Maximum: j.flow.MaxDuration}
+	done = access.TicketDone{Duration: terms.Duration, Maximum: terms.Maximum}
+	_, done.Until = m.Flow.Timeframe.Open(now)
 	done.Ticket = access.Ticket{RequestID: a.RequestID, Account: brief.Account, LatestStart: now.Add(grantWindow), Sequence: a.Sequence}
 	done.Ticket.Account.Name = ""
 	for _, h := range holds {
 		done.Ticket.Entitlements = append(done.Ticket.Entitlements, h.Entitlement)
 	}
 	if a.Nonce != "" {
-		err = c.extension(ctx, a, holds, decisions, row, j)
+		err = c.extension(ctx, a, holds, m)
 	} else {
 		for i := range holds {
 			// The clock starts once the access is usable. Until that is known the
 			// end is as late as it can become, for the target's own expiry too.
 			holds[i].State = access.StateGranting
-			holds[i].EndsAt, holds[i].MaxEnd = done.Ticket.LatestStart.Add(row.Request.Duration.Std()), done.Ticket.LatestStart.Add(j.flow.MaxDuration.Std())
+			holds[i].EndsAt, holds[i].MaxEnd = done.Ends(done.Ticket.LatestStart)
 		}
 		err = c.open(ctx, a, holds, &done)
 	}
@@ -107,35 +110,30 @@ func (c *Control) ticket(ctx context.Context, a access.TicketArgs) (done access.
 }
 
 // mayGrant judges the decisions of a request as they stand in the store.
-func (c *Control) mayGrant(row store.RequestRow, j judged, decisions []access.Decision) error {
-	if row.State != access.StateApproved {
-		return access.Errorf(access.NoTicket, "the request is %s", row.State)
+func mayGrant(m access.Matter) error {
+	if m.State != access.StateApproved {
+		return access.Errorf(access.NoTicket, "the request is %s", m.State)
 	}
-	if why := j.flow.Admits(j.requester, row.Request.Asked, row.Request.Duration); why != "" {
+	if why := m.Admitted(); why != "" {
 		return access.Errorf(access.NoTicket, "%s", why)
 	}
-	approved := false
-	for _, d := range decisions {
-		if d.Verify(c.PortalKey, row.Request) != nil {
-			continue
-		}
+	for _, d := range m.Decisions {
 		switch d.Verdict {
 		case access.Deny:
 			return access.Errorf(access.NoTicket, "the request was denied by %s", d.ByEmail)
 		case access.Release, access.Revoke:
 			return access.Errorf(access.NoTicket, "the request was ended by %s", d.ByEmail)
-		case access.Approve:
-			approved = approved || c.counts(d, row.Request, j) == nil
 		}
 	}
-	if !approved {
-		return access.Errorf(access.NoTicket, "no approval of this request counts: nobody who may approve it now has signed one")
+	if !m.Done() {
+		return access.Errorf(access.NoTicket, "no approval of this request counts, or not enough of them: those who may approve it now have not all signed one")
 	}
 	return nil
 }
 
-// holds finds the request's holds that are meant, none of which may be over.
-func (c *Control) holds(ctx context.Context, r access.Request, a access.TicketArgs) ([]access.Hold, error) {
+// holds finds the request's holds that are meant, none of which may be over, or
+// left out by an approver.
+func (c *Control) holds(ctx context.Context, r access.Request, a access.TicketArgs, without []string) ([]access.Hold, error) {
 	all, err := c.Store.Holds(ctx, r.ID)
 	if err != nil {
 		return nil, err
@@ -146,6 +144,8 @@ func (c *Control) holds(ctx context.Context, r access.Request, a access.TicketAr
 		switch {
 		case i < 0:
 			return nil, access.Errorf(access.NoTicket, "request %s has no hold %s on account %s", r.ID, id, a.AccountID)
+		case slices.Contains(without, id):
+			return nil, access.Errorf(access.NoTicket, "an approver left the hold %s out", id)
 		case all[i].State.Final():
 			return nil, access.Errorf(access.NoTicket, "the hold %s is %s already", id, all[i].State)
 		}
@@ -158,12 +158,12 @@ func (c *Control) holds(ctx context.Context, r access.Request, a access.TicketAr
 }
 
 // extension moves the ends of holds by what a signed decision says.
-func (c *Control) extension(ctx context.Context, a access.TicketArgs, holds []access.Hold, decisions []access.Decision, row store.RequestRow, j judged) error {
-	i := slices.IndexFunc(decisions, func(d access.Decision) bool { return d.Nonce == a.Nonce && d.Verdict == access.Extend })
+func (c *Control) extension(ctx context.Context, a access.TicketArgs, holds []access.Hold, m access.Matter) error {
+	i := slices.IndexFunc(m.Decisions, func(d access.Decision) bool { return d.Nonce == a.Nonce && d.Verdict == access.Extend })
 	if i < 0 {
 		return access.Errorf(access.NoTicket, "the store knows no such extension")
 	}
-	if err := c.counts(decisions[i], row.Request, j); err != nil {
+	if err := c.counts(m.Decisions[i], m); err != nil {
 		return access.Errorf(access.NoTicket, "%w", err)
 	}
 	for n, h := range holds {
@@ -171,13 +171,13 @@ func (c *Control) extension(ctx context.Context, a access.TicketArgs, holds []ac
 		if err != nil {
 			return err
 		}
-		switch end := h.EndsAt.Add(decisions[i].Extra.Std()); {
+		switch end := h.EndsAt.Add(m.Decisions[i].Extra.Std()); {
 		case h.State != access.StateActive || h.OverdueAt(time.Now()) > 0:
 			return access.Errorf(access.NoTicket, "the hold %s is not active", h.ID)
 		case made:
 			return access.Errorf(access.NoTicket, "this extension has been made already")
 		case end.After(h.MaxEnd):
-			return access.Errorf(access.NoTicket, "the access flow %s allows %s in all, that is until %s", j.flow.Name, j.flow.MaxDuration, h.MaxEnd.UTC().Format(time.RFC3339))
+			return access.Errorf(access.NoTicket, "the access flow %s allows %s in all, that is until %s", m.Flow.Name, m.Terms().Maximum, h.MaxEnd.UTC().Format(time.RFC3339))
 		default:
 			holds[n].EndsAt = end
 		}

@@ -70,7 +70,7 @@ func (a *account) granted(op Op, leave access.TicketDone, done access.GrantDone)
 		switch e.Outcome {
 		case access.Granted, access.AlreadyHeld:
 			h.State, h.StartsAt = access.StateActive, done.At
-			h.EndsAt, h.MaxEnd = done.At.Add(leave.Duration.Std()), done.At.Add(leave.Maximum.Std())
+			h.EndsAt, h.MaxEnd = leave.Ends(done.At)
 		case access.Pending:
 			kind, text = "awaits", a.awaits(&h, e, done.At)
 		default:

@@ -30,6 +30,7 @@ const (
 	RotationType  = "Rotation"
 	RemovalType   = "Removal"
 	EpochType     = "Epoch"
+	AutomaticType = "Automatic"
 )
 
 // Workflow ids are opaque: Temporal never encrypts them.
@@ -57,6 +58,10 @@ func RotationID(integration string) string { return "rotate/" + integration }
 // RemovalID is the workflow id of an integration's removal.
 func RemovalID(integration string) string { return "remove/" + integration }
 
+// AutomaticID is the workflow that looks at the automatic access flows, and its
+// schedule.
+const AutomaticID = "automatic"
+
 // EpochID is the workflow whose memo keeps Temporal's half of the epoch.
 const EpochID = "epoch"
 
@@ -79,8 +84,8 @@ const (
 	UpdateEnd        = "end"
 	UpdateCredential = "credential"
 	UpdateStrip      = "strip"
-	// SignalWake makes an account, or a removal, try again at once what it waits
-	// to repeat.
+	// SignalWake makes an account, a removal, or the look at the automatic flows,
+	// try again at once what it waits to repeat.
 	SignalWake = "wake"
 	// SignalReload makes an account read its rows in the store again.
 	SignalReload = "reload"
@@ -94,6 +99,7 @@ const (
 const (
 	ActLoadRequest    = "LoadRequest"
 	ActRecordDecision = "RecordDecision"
+	ActRemind         = "Remind"
 	ActLoadAccount    = "LoadAccount"
 	ActTicket         = "Ticket"
 	ActRecord         = "Record"
@@ -104,6 +110,7 @@ const (
 	ActIntegration    = "Integration"
 	ActWake           = "Wake"
 	ActPlanRotation   = "PlanRotation"
+	ActAutomatic      = "Automatic"
 
 	ActEndIntegration    = "EndIntegration"
 	ActForgetIntegration = "ForgetIntegration"

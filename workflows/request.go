@@ -53,7 +53,11 @@ type request struct {
 	refused   int
 	actor     string // who ended it
 	details   string
-	told      int // how often an account has told something
+	told      int  // how often an account has told something
+	turns     int  // how often another step has come to wait
+	known     int  // how many decisions were on record when the last one was
+	scheduled bool // it is approved and waits for its start
+	reviewed  bool
 }
 
 // verdicts maps the name of an update to the verdicts that it carries.
@@ -61,7 +65,7 @@ var verdicts = []struct {
 	update string
 	are    []access.Verdict
 }{
-	{UpdateDecide, []access.Verdict{access.Approve, access.Deny}},
+	{UpdateDecide, []access.Verdict{access.Approve, access.Deny, access.Justify, access.Object}},
 	{UpdateExtend, []access.Verdict{access.Extend}},
 	{UpdateRelease, []access.Verdict{access.Release}},
 	{UpdateRevoke, []access.Verdict{access.Revoke}},
@@ -124,13 +128,25 @@ func (r *request) decide(ctx workflow.Context, d access.Decision) (DecisionAck, 
 	if why := r.tooLate(ctx, d.Verdict); why != "" {
 		return DecisionAck{}, temporal.NewNonRetryableApplicationError(why, "TooLate", nil)
 	}
-	err := workflow.ExecuteActivity(untilDone(ctx, fmt.Sprintf("%s by %s", d.Verdict, d.ByEmail)), ActRecordDecision, d).Get(ctx, nil)
+	var done access.DecisionDone
+	err := workflow.ExecuteActivity(untilDone(ctx, fmt.Sprintf("%s by %s", d.Verdict, d.ByEmail)), ActRecordDecision, d).Get(ctx, &done)
 	if err != nil {
 		return DecisionAck{}, err
 	}
 	switch d.Verdict {
 	case access.Approve:
-		r.approved = true
+		r.approved = r.approved || !done.Waits
+		if done.Known < r.known {
+			break // the answer to a later decision came before this one
+		}
+		r.known, r.Without, r.Approvers = done.Known, done.Without, done.Approvers
+		if done.Waits && done.Step != r.Step {
+			r.Step, r.StepSince = done.Step, d.At
+			r.turns++
+		}
+		r.show(ctx)
+	case access.Justify, access.Object:
+		r.reviewed = r.reviewed || done.Reviewed
 	case access.Deny:
 		r.denied = true
 	case access.Release, access.Revoke:
@@ -150,6 +166,10 @@ func (r *request) tooLate(ctx workflow.Context, v access.Verdict) string {
 	case access.Approve, access.Deny:
 		if r.State != access.StatePending {
 			return fmt.Sprintf("the request is %s already", now)
+		}
+	case access.Justify, access.Object:
+		if !r.Review || r.State != access.StateApproved || r.reviewed {
+			return "there is nothing to review"
 		}
 	case access.Extend, access.Renew:
 		if now != access.StateActive {
@@ -198,13 +218,14 @@ func (r *request) now(ctx workflow.Context) access.State {
 	switch {
 	case r.denied:
 		return access.StateDenied
-	case r.State == access.StatePending && r.approved:
+	case r.State == access.StatePending && r.approved, r.scheduled:
 		return access.StateApproved
 	}
 	return access.RequestState(r.State, r.Holds, workflow.Now(ctx))
 }
 
 func (r *request) run(ctx workflow.Context) (access.State, error) {
+	r.approved = r.State == access.StatePending && r.Decided
 	r.show(ctx)
 	if r.State == access.StatePending {
 		if err := r.awaitDecision(ctx); err != nil {
@@ -216,21 +237,80 @@ func (r *request) run(ctx workflow.Context) (access.State, error) {
 	}
 	// From here on nothing may stop it half way: cancelling gives back.
 	live, _ := workflow.NewDisconnectedContext(ctx)
+	if r.Review {
+		workflow.Go(live, r.remindReviewers)
+	}
+	if begun, err := r.awaitStart(ctx, live); err != nil || !begun {
+		return r.State, err
+	}
 	if err := r.each(live, UpdateHold, access.Decision{}); err != nil {
 		return r.State, err
 	}
 	r.awaitEnd(ctx, live)
+	if r.Review {
+		r.show(live)
+		if err := workflow.Await(live, func() bool { return r.reviewed }); err != nil {
+			return r.State, err
+		}
+	}
 	return r.now(live), nil
 }
 
-// awaitDecision sleeps until somebody decides, gives up, or time runs out.
-// Decisions that arrive together are all put on record before any counts, so
-// that a deny beats an approve.
+// awaitStart sleeps until access begins that was asked for ahead of its time. It
+// is false when somebody ended the request before that.
+func (r *request) awaitStart(ctx, live workflow.Context) (begun bool, err error) {
+	if !workflow.Now(live).Before(r.Request.StartAt) {
+		return true, nil
+	}
+	r.scheduled = true
+	r.show(live)
+	r.awaitOrCancel(ctx, "access begins", r.Request.StartAt, func() bool { return r.withdrawn != "" })
+	r.scheduled = false
+	why := r.withdrawn
+	if why == "" && ctx.Err() != nil {
+		why = "cancelled in Temporal"
+	}
+	if why == "" {
+		return true, nil
+	}
+	r.State = access.StateEnded
+	_ = workflow.UpsertTypedSearchAttributes(live, AttrState.ValueSet(string(r.State)))
+	return false, r.record(live, why, access.RequestChange{})
+}
+
+// record puts the outcome of the decision phase on record.
+func (r *request) record(ctx workflow.Context, why string, to access.RequestChange, holds ...access.Hold) error {
+	to.ID, to.State, to.Why = r.Request.ID, r.State, why
+	change := access.Change{
+		Event: access.Event{Key: fmt.Sprintf("request/%s/%s", r.Request.ID, r.State), Kind: "request." + string(r.State), At: workflow.Now(ctx), Actor: r.actor,
+			RequestID: r.Request.ID, Text: why},
+		Request: &to, Holds: holds,
+	}
+	return workflow.ExecuteActivity(untilDone(ctx, "record: "+why), ActRecord, []access.Change{change}).Get(ctx, nil)
+}
+
+// awaitDecision sleeps until somebody decides, gives up, or time runs out, and
+// has those reminded who may decide. Decisions that arrive together are all put
+// on record before any counts, so that a deny beats an approve.
 func (r *request) awaitDecision(ctx workflow.Context) error {
 	decided := func() bool {
 		return r.deciding == 0 && (r.denied || r.approved || r.withdrawn != "")
 	}
-	r.awaitOrCancel(ctx, "the request expires", r.Request.ExpiresAt, decided)
+	for p := (prompts{turn: -1}); ; {
+		if len(r.Steps) > 0 && !decided() && p.turn != r.turns {
+			p = prompts{turn: r.turns, kind: access.NoticeReminder, rounds: r.rounds(workflow.Now(ctx))}
+			r.remind(ctx, access.RemindArgs{Kind: p.kind, Step: r.Step})
+		}
+		summary, at, args := p.next(r)
+		r.awaitOrCancel(ctx, summary, at, func() bool { return decided() || r.deciding == 0 && p.turn >= 0 && p.turn != r.turns })
+		if decided() || ctx.Err() != nil || !workflow.Now(ctx).Before(r.Request.ExpiresAt) {
+			break
+		}
+		if args.Kind != "" && !workflow.Now(ctx).Before(at) {
+			r.remind(ctx, args)
+			p.done(args, r, workflow.Now(ctx))
+		}
+	}
 	live, _ := workflow.NewDisconnectedContext(ctx)
 	if r.deciding > 0 {
 		_ = workflow.Await(live, func() bool { return r.deciding == 0 })
@@ -247,16 +327,98 @@ func (r *request) awaitDecision(ctx workflow.Context) error {
 		state, why = access.StateApproved, "approved"
 	}
 	r.State = state
-	change := access.Change{
-		Event: access.Event{Key: fmt.Sprintf("request/%s/%s", r.Request.ID, state), Kind: "request." + string(state), At: workflow.Now(live), Actor: r.actor,
-			RequestID: r.Request.ID, Text: why},
-		Request: &access.RequestChange{ID: r.Request.ID, State: state, Why: why},
+	to := access.RequestChange{}
+	var out []access.Hold
+	if state == access.StateApproved {
+		if r.Review {
+			to.Review = access.ReviewDue
+		}
+		for i, h := range r.Holds {
+			if slices.Contains(r.Without, h.ID) && !h.State.Final() {
+				r.Holds[i].State, r.Holds[i].Error = access.StateDenied, "an approver left it out"
+				out = append(out, r.Holds[i])
+			}
+		}
 	}
 	if state.Final() {
 		_ = workflow.UpsertTypedSearchAttributes(live, AttrState.ValueSet(string(state)))
 	}
-	return workflow.ExecuteActivity(untilDone(live, "record: "+why), ActRecord, []access.Change{change}).Get(live, nil)
+	return r.record(live, why, to, out...)
 }
+
+// prompts are what those who may decide were told while a step waits.
+type prompts struct {
+	turn   int
+	kind   access.NoticeKind
+	rounds int // reminders
+	tiers  int // of escalation
+}
+
+// next is what comes next: the end of the wait, a reminder, or an escalation.
+func (p *prompts) next(r *request) (summary string, at time.Time, args access.RemindArgs) {
+	summary, at = "the request expires", r.Request.ExpiresAt
+	if r.Step >= len(r.Steps) {
+		return summary, at, args
+	}
+	if remind := r.StepSince.Add(time.Duration(p.rounds+1) * r.Remind.Std()); r.Remind > 0 && remind.Before(at) {
+		summary, at, args = "a reminder", remind, access.RemindArgs{Kind: p.kind, Step: r.Step, Round: p.rounds + 1}
+	}
+	tiers := r.Steps[r.Step].Escalate
+	if p.tiers < len(tiers) {
+		if escalates := r.StepSince.Add(tiers[p.tiers].After.Std()); escalates.Before(at) {
+			summary, at, args = "escalation", escalates, access.RemindArgs{Kind: access.NoticeEscalation, Step: r.Step, Tier: p.tiers + 1}
+		}
+	}
+	return summary, at, args
+}
+
+// done goes on to what comes after this. Reminders whose time passed while nobody
+// could be told are not made up for.
+func (p *prompts) done(args access.RemindArgs, r *request, now time.Time) {
+	if args.Kind == access.NoticeEscalation {
+		p.tiers++
+	} else {
+		p.rounds = max(args.Round, r.rounds(now))
+	}
+}
+
+// rounds is how many reminders of the step that waits are past.
+func (r *request) rounds(now time.Time) int {
+	if r.Remind <= 0 {
+		return 0
+	}
+	return max(0, int(now.Sub(r.StepSince)/r.Remind.Std()))
+}
+
+// remind has people told. That it could not be done stops nothing.
+func (r *request) remind(ctx workflow.Context, args access.RemindArgs) {
+	args.RequestID = r.Request.ID
+	_ = workflow.ExecuteActivity(bounded(ctx, Queue, "tell people: "+string(args.Kind), remindWindow, priorityGrant), ActRemind, args).Get(ctx, nil)
+}
+
+// remindWindow is how long it is tried to have people told.
+const remindWindow = time.Minute
+
+// remindReviewers tells everybody that somebody broke the glass, and those who
+// review it until they have: when it is due, and each day after that.
+func (r *request) remindReviewers(ctx workflow.Context) {
+	r.remind(ctx, access.RemindArgs{Kind: access.NoticeBreakGlass})
+	every := r.Remind.Std()
+	for round := 0; !r.reviewed; round++ {
+		r.remind(ctx, access.RemindArgs{Kind: access.NoticeReview, Round: round})
+		at := workflow.Now(ctx).Add(overdueReview)
+		if due := r.ReviewBy; workflow.Now(ctx).Before(due) {
+			at = due
+			if next := workflow.Now(ctx).Add(every); every > 0 && next.Before(due) {
+				at = next
+			}
+		}
+		awaitUntil(ctx, "a review is due", at, func() bool { return r.reviewed })
+	}
+}
+
+// overdueReview is the time between two reminders of a review that is overdue.
+const overdueReview = 24 * time.Hour
 
 // awaitOrCancel waits for a condition, a moment, or the workflow's cancelling.
 func (r *request) awaitOrCancel(ctx workflow.Context, summary string, at time.Time, cond func() bool) {
@@ -392,7 +554,27 @@ func (r *request) show(ctx workflow.Context) {
 	case decided && r.State != access.StateApproved:
 		step(true, "decision: "+string(r.State))
 	default:
-		step(decided, "approval by "+r.Approvers+" before "+stamp(r.Request.ExpiresAt))
+		switch {
+		case r.Review:
+			step(true, "approval: none, the glass was broken")
+			step(r.reviewed, "review by "+r.Approvers+" before "+stamp(r.ReviewBy))
+		case len(r.Steps) > 1:
+			for i := range r.Steps {
+				text := access.StepName(r.Steps, i) + ": " + r.Steps[i].Wants()
+				if i == r.Step && !decided {
+					text += ", waits for " + r.Approvers
+				}
+				step(decided || i < r.Step, text)
+			}
+			step(decided, "all before "+stamp(r.Request.ExpiresAt))
+		case len(r.Steps) == 0 && r.Decided:
+			step(true, "approval: none, the access flow "+r.Request.Flow+" gives it")
+		default:
+			step(decided, "approval by "+r.Approvers+" before "+stamp(r.Request.ExpiresAt))
+		}
+		if !r.Request.StartAt.IsZero() {
+			step(decided && !r.scheduled, "begin at "+stamp(r.Request.StartAt))
+		}
 		step(decided && r.settled(), "grant")
 		sleep := "sleep"
 		if at := r.endsAt(); !at.IsZero() {

@@ -41,7 +41,12 @@ type world struct {
 	first   []workflows.Op  // what the account is started with
 	taken   map[string]bool // ids of the operations that the account took
 	request access.RequestBrief
-	key     ed25519.PrivateKey
+	outcome access.RequestChange // of the decision phase
+	// leads, where set, says what a decision leads to.
+	leads    func(access.Decision) access.DecisionDone
+	reminded []string // when people were told, of what, and for which step, tier and round
+	began    time.Time
+	key      ed25519.PrivateKey
 
 	// invited, where set, is how an invitation stands that a grant makes.
 	invited access.Entry
@@ -76,7 +81,7 @@ func newWorld() *world {
 	for name, f := range map[string]any{
 		workflows.ActLoadAccount: w.loadAccount, workflows.ActTicket: w.ticket, workflows.ActRecord: w.record,
 		workflows.ActHeld: w.held, workflows.ActGrant: w.grant, workflows.ActVerify: w.verify, workflows.ActRevoke: w.revoke, workflows.ActDelete: w.delete, workflows.ActCredential: w.credential,
-		workflows.ActLoadRequest: w.loadRequest, workflows.ActRecordDecision: w.recordDecision, workflows.ActTellAccount: w.tellAccount,
+		workflows.ActLoadRequest: w.loadRequest, workflows.ActRecordDecision: w.recordDecision, workflows.ActTellAccount: w.tellAccount, workflows.ActRemind: w.remind,
 	} {
 		w.env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
@@ -180,6 +185,9 @@ func (w *world) record(_ context.Context, changes []access.Change) error {
 					h.Entitlement = old.Entitlement
 					w.holds[h.ID] = &h
 				}
+			}
+			if c.Request != nil {
+				w.outcome = *c.Request
 			}
 			if c.Rotation != nil {
 				w.stuck = c.Rotation.Stuck
@@ -308,9 +316,20 @@ func (w *world) loadRequest(_ context.Context, id string) (b access.RequestBrief
 	return b, err
 }
 
-func (w *world) recordDecision(_ context.Context, d access.Decision) error {
-	return w.do(workflows.ActRecordDecision, func() error {
+func (w *world) recordDecision(_ context.Context, d access.Decision) (done access.DecisionDone, err error) {
+	err = w.do(workflows.ActRecordDecision, func() error {
 		w.events = append(w.events, access.Event{Key: "decision/" + d.Nonce, Kind: "decision." + string(d.Verdict)})
+		if w.leads != nil {
+			done = w.leads(d)
+		}
+		return nil
+	})
+	return done, err
+}
+
+func (w *world) remind(_ context.Context, a access.RemindArgs) error {
+	return w.do(workflows.ActRemind, func() error {
+		w.reminded = append(w.reminded, fmt.Sprintf("%s %s/%d/%d/%d", w.env.Now().Sub(w.began).Round(time.Second), a.Kind, a.Step, a.Tier, a.Round))
 		return nil
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/lapse-access/lapse/access"
@@ -23,8 +22,13 @@ type Config struct {
 	Administrators access.Conditions `json:"administrators" doc:"who may apply this file, use all integrations, revoke any access and read the audit trail"`
 	People         []Person          `json:"people,omitempty" doc:"the directory of people"`
 	Integrations   []Integration     `json:"integrations,omitempty" doc:"the systems to which access is given"`
+	Bundles        []Bundle          `json:"bundles,omitempty" doc:"what is asked for together, under one name"`
 	AccessFlows    []access.Flow     `json:"access_flows,omitempty" doc:"the rules that say who may request what, for how long, and who approves"`
 	Runbook        Runbook           `json:"runbook,omitzero" doc:"the sealed file for the day on which Lapse cannot be brought back: who holds what, and how it is taken away by hand"`
+	PortalURL      string            `json:"portal_url,omitempty" doc:"address of the portal as people reach it, for links in what they are sent; without it there are none" example:"https://lapse.example.com" maxLength:"2000"`
+	Notify         Notify            `json:"notify,omitzero" doc:"how people are told of what waits for them, beside the portal"`
+
+	TwoPersonChanges bool `json:"two_person_changes,omitempty" doc:"a changed file takes effect once a second administrator, another human, has approved it; also the change that turns this off" default:"false"`
 }
 
 // RunbookPath is the default of Runbook.Path.
@@ -36,6 +40,20 @@ type Runbook struct {
 	Path       string          `json:"path" doc:"folder of the files; a relative one is in the data folder" default:"runbook" minLength:"1"`
 	Keep       int             `json:"keep" doc:"so many of the newest files are kept" default:"96" minimum:"1" maximum:"100000"`
 	Recipients []string        `json:"recipients,omitempty" doc:"who can open the files: recipients of age, or lines of SSH public keys (ed25519, rsa); without any, the key in keys/runbook.key of the data folder" example:"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p" minLength:"1"`
+}
+
+// Bundle is what people ask for together, on one system or on several.
+type Bundle struct {
+	Name  string       `json:"name" doc:"unique name of the bundle" pattern:"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$" maxLength:"64" example:"on-call"`
+	Doc   string       `json:"doc,omitempty" doc:"what it is for; people read it where they ask" maxLength:"200"`
+	Items []BundleItem `json:"items" doc:"what it holds" minItems:"1" maxItems:"50"`
+}
+
+// BundleItem is one permission on one resource.
+type BundleItem struct {
+	Integration string `json:"integration" doc:"name of the integration"`
+	Resource    string `json:"resource" doc:"resource as TYPE:PATH" example:"schema:shop/public"`
+	Permission  string `json:"permission" doc:"permission on the resource" example:"read_only"`
 }
 
 // Person is an entry of the directory.
@@ -93,19 +111,12 @@ type Rotation struct {
 
 // Open reports whether a moment is in the window.
 func (r Rotation) Open(at time.Time) bool {
-	from, to, windowed := strings.Cut(r.Window, "-")
-	if !windowed || from == to {
-		return true
-	}
-	zone, err := time.LoadLocation(r.TimeZone)
-	if err != nil {
-		return false // applying it finds that
-	}
-	now := at.In(zone).Format("15:04")
-	if from < to {
-		return from <= now && now < to
-	}
-	return now >= from || now < to
+	open, _ := r.timeframe().Open(at)
+	return open
+}
+
+func (r Rotation) timeframe() access.Timeframe {
+	return access.Timeframe{Hours: r.Window, TimeZone: r.TimeZone}
 }
 
 // Sweep says how often the system is compared with what Lapse knows, and what is
@@ -121,6 +132,20 @@ type TagRule struct {
 	Set       map[string]string `json:"set" doc:"tags as KEY: VALUE" minItems:"1"`
 }
 
+// Secrets are the places of all secrets.
+func (c Config) Secrets() (refs []secrets.Ref) {
+	for _, in := range c.Integrations {
+		refs = append(refs, in.Secret)
+	}
+	if w := c.Notify.Webhook; w != nil {
+		refs = append(refs, w.Secret)
+	}
+	if e := c.Notify.Email; e != nil && e.Secret != nil {
+		refs = append(refs, *e.Secret)
+	}
+	return refs
+}
+
 // Integration finds an integration by name.
 func (c Config) Integration(name string) (Integration, bool) {
 	return find(c.Integrations, func(i Integration) bool { return i.Name == name })
@@ -131,6 +156,16 @@ func (c Config) PersonByEmail(email string) (Person, bool) {
 	return find(c.People, func(p Person) bool {
 		return slices.Contains(p.addresses(), access.NormalEmail(email))
 	})
+}
+
+// Humans are the people with their main address as id, in a directory that
+// knows which entries are one human.
+func (c Config) Humans() *access.Directory {
+	people := make([]access.Person, len(c.People))
+	for i, p := range c.People {
+		people[i] = p.WithID(p.Email)
+	}
+	return access.NewDirectory(people)
 }
 
 func find[T any](list []T, is func(T) bool) (found T, ok bool) {

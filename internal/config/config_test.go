@@ -20,7 +20,6 @@ import (
 	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/integrations"
 	"github.com/lapse-access/lapse/internal/config"
-	"github.com/lapse-access/lapse/internal/spec"
 )
 
 type database struct {
@@ -70,12 +69,10 @@ func sample(t testing.TB) []byte {
 	return src
 }
 
-// parse reads a file that is sound but for the two settings of the sample that
-// do nothing yet.
+// parse reads a file that is sound.
 func parse(t testing.TB, src []byte) config.Config {
 	t.Helper()
 	cfg, warnings, err := config.Parse("lapse.yaml", src, kinds())
-	warnings = slices.DeleteFunc(warnings, func(w spec.Fault) bool { return strings.HasSuffix(w.Message, " yet") })
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("warnings: %v\nfaults:\n%v", warnings, err)
 	}
@@ -232,15 +229,32 @@ func TestFaults(t *testing.T) {
 		{"a resource owner alone", "integration_owner: {attribute: group, values: [dba]}", "", "integrations[0].resource_owner: needs an integration_owner beside it"},
 		{"a flow without requesters", "requesters: {any: [{attribute: group, operator: is, values: [analytics]}]}", "requesters: {}", "access_flows[0].requesters: has no condition"},
 		{"a flow twice", "access_flows:\n", "access_flows:\n  - {name: Analysts-Read, requesters: {any: [{attribute: group, values: [dba]}]}, targets: [{integration: prod-pg, resources: [\"role:x\"], permissions: [member]}], max_duration: 1h, approval: {steps: [{any_of: [\"group:dba\"]}]}}\n", `access_flows[1].name: there is another access flow "analysts-read"`},
-		{"another trigger", "trigger: self_serve", "trigger: automatic", "access_flows[0].trigger: must be one of self_serve"},
+		{"another trigger", "trigger: self_serve", "trigger: sometimes", "access_flows[0].trigger: must be one of self_serve, automatic, break_glass"},
+		{"an approval of what comes by itself", "trigger: self_serve", "trigger: automatic", "access_flows[0].approval.steps: nobody approves what comes by itself"},
 		{"an unknown integration", "integration: prod-pg,", "integration: prod-gp,", `access_flows[0].targets[0].integration: there is no integration "prod-gp" (did you mean prod-pg?)`},
 		{"a resource of the wrong shape", `resources: ["schema:shop/*"]`, `resources: ["schema:shop/*", "table:a/b/c"]`, `access_flows[0].targets[0].resources[1]: postgresql has no resource type "table"`},
 		{"a permission that the kind has not", "permissions: [read_only]", "permissions: [read_only, readwrite]", `access_flows[0].targets[0].permissions[1]: a schema of postgresql has no permission "readwrite" (did you mean read_write?)`},
 		{"a permission of another type", "permissions: [read_only]", "permissions: [member]", `access_flows[0].targets[0].permissions[0]: a schema of postgresql has no permission "member" (known are admin, read_only, read_write)`},
 		{"no time at all", "max_duration: 8h", "max_duration: 0s", "access_flows[0].max_duration: must be from 1s to 8760h"},
 		{"too long a time", "max_duration: 8h", "max_duration: 8761h", "access_flows[0].max_duration: must be from 1s to 8760h"},
-		{"two steps", "{steps: [", `{steps: [{any_of: ["group:dba"]}, `, "access_flows[0].approval.steps: has too many entries: 2, at most 1 (the approval steps; exactly one, several are not supported yet)"},
-		{"no steps", "steps: [{any_of: [resource_owner, integration_owner]}]", "steps: []", "access_flows[0].approval.steps: has too few entries: 0, at least 1"},
+		{"no steps", "steps: [{any_of: [resource_owner, integration_owner]}]", "steps: []", "access_flows[0].approval: has no step, so nobody could decide"},
+		{"a step without approvers", "{steps: [", "{steps: [{name: first}, ", "access_flows[0].approval.steps[0]: wants no approver"},
+		{"a fallback of nobody", "{steps: [{", `{steps: [{fallback: ["group:dbas"], `, `access_flows[0].approval.steps[0].fallback[0]: nobody among people is in group "dbas"`},
+		{"an escalation to nobody", "{steps: [{", `{steps: [{escalate: [{after: 1h, to: ["group:dbas"]}], `, `access_flows[0].approval.steps[0].escalate[0].to[0]: nobody among people is in group "dbas"`},
+		{"an escalation too late", "{steps: [{", `{steps: [{escalate: [{after: 24h, to: ["group:dba"]}], `, "access_flows[0].approval.steps[0].escalate[0].after: comes after the request has expired"},
+		{"tiers out of order", "{steps: [{", `{steps: [{escalate: [{after: 2h, to: ["group:dba"]}, {after: 1h, to: ["group:dba"]}], `, "access_flows[0].approval.steps[0].escalate[1].after: does not come after the tier before it"},
+		{"so many of nobody", "{steps: [{any_of: [resource_owner, integration_owner]", `{steps: [{at_least: 2, all_of: ["group:dba"]`, "access_flows[0].approval.steps[0].at_least: has no any_of beside it"},
+		{"a time zone that is none", "max_duration: 8h", "max_duration: 8h\n    timeframe: {time_zone: Europe/Madird}", `access_flows[0].timeframe.time_zone: there is no time zone "Europe/Madird"`},
+		{"a day that is none", "max_duration: 8h", "max_duration: 8h\n    timeframe: {days: [monday]}", "access_flows[0].timeframe.days[0]: must be one of mon"},
+		{"a choice beyond the maximum", "max_duration: 8h", "max_duration: 8h\n    durations: [1h, 9h]", "access_flows[0].durations[1]: is longer than max_duration 8h"},
+		{"a pattern that is none", "max_duration: 8h", "max_duration: 8h\n    fields: [{name: ticket, pattern: '['}]", "access_flows[0].fields[0].pattern: is no regular expression"},
+		{"a field twice", "max_duration: 8h", "max_duration: 8h\n    fields: [{name: ticket}, {name: ticket}]", `access_flows[0].fields[1].name: there is another field "ticket"`},
+		{"an exception of nothing", "permissions: [read_only]", "permissions: [read_only], except: [{}]", "access_flows[0].targets[0].except[0]: leaves nothing out"},
+		{"a target without permissions", ", permissions: [read_only]", "", "access_flows[0].targets[0]: has no permissions"},
+		{"a bundle that is not there", "targets: [{", "targets: [{bundle: kit}, {", `access_flows[0].targets[0].bundle: there is no bundle "kit"`},
+		{"a bundle of patterns", "access_flows:", `bundles: [{name: kit, items: [{integration: prod-pg, resource: "schema:shop/*", permission: read_only}]}]` + "\naccess_flows:", "bundles[0].items[0].resource: a bundle holds resources and no patterns"},
+		{"a bundle of what is not there", "access_flows:", `bundles: [{name: kit, items: [{integration: prod-my, resource: "schema:shop/a", permission: read_only}]}]` + "\naccess_flows:", `bundles[0].items[0].integration: there is no integration "prod-my"`},
+		{"something beside a bundle", "access_flows:", `bundles: [{name: kit, items: [{integration: prod-pg, resource: "schema:shop/a", permission: read_only}]}]` + "\naccess_flows:\n  - {name: x, requesters: {any: [{attribute: group, values: [dba]}]}, max_duration: 1h, targets: [{bundle: kit, integration: prod-pg}], approval: {steps: [{any_of: [integration_owner]}]}}", "access_flows[0].targets[0].bundle: stands for all that the bundle holds"},
 		{"an unknown approver", "any_of: [resource_owner,", "any_of: [owner,", "access_flows[0].approval.steps[0].any_of[0]: must match"},
 		{"an approver group of nobody", "any_of: [resource_owner,", `any_of: ["group:dbas",`, `access_flows[0].approval.steps[0].any_of[0]: nobody among people is in group "dbas"`},
 		{"an approver who is disabled", "any_of: [resource_owner,", `any_of: ["person:di@example.com",`, `access_flows[0].approval.steps[0].any_of[0]: nobody among people is "di@example.com"`},
@@ -305,8 +319,7 @@ func TestWarnings(t *testing.T) {
 	src := strings.NewReplacer("values: [analytics]", "values: [analytcs]", "integration_owner: {attribute: group, values: [dba]}", "integration_owner: {attribute: group, values: [dba, dbas]}").Replace(string(sample(t)))
 	_, warnings, err := config.Parse("lapse.yaml", []byte(src), kinds())
 	const want = `lapse.yaml:37:57: integrations[0].integration_owner.values[1]: nobody among people has attribute "group" with "dbas"
-lapse.yaml:43:17: access_flows[0].requesters: nobody among people may request by this flow
-lapse.yaml:47:86: access_flows[0].approval.remind_after: is kept, and nobody is reminded yet`
+lapse.yaml:43:17: access_flows[0].requesters: nobody among people may request by this flow`
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +402,50 @@ func TestSettingsOfAnOlderStore(t *testing.T) {
 	}
 }
 
-func TestSchemaTakesTheSample(t *testing.T) {
+// The sample of access flows has every key that a flow can have, and the schema
+// takes it.
+func TestSampleOfFlows(t *testing.T) {
+	src, err := os.ReadFile("testdata/flows.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := map[string]bool{}
+	var look func(path string, v reflect.Value)
+	look = func(path string, v reflect.Value) {
+		switch {
+		case v.Kind() == reflect.Struct:
+			for i := range v.NumField() {
+				look(path+"."+v.Type().Field(i).Name, v.Field(i))
+			}
+		case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct:
+			look(path, reflect.New(v.Type().Elem()).Elem()) // also where it is empty
+			for i := range v.Len() {
+				look(path, v.Index(i))
+			}
+		default:
+			set[path] = set[path] || !v.IsZero()
+		}
+	}
+	for _, f := range parse(t, src).AccessFlows {
+		look("Flow", reflect.ValueOf(f))
+	}
+	for path, is := range set {
+		if !is && !strings.HasPrefix(path, "Flow.OnBehalf.By.All") {
+			t.Errorf("the sample has no %s", path)
+		}
+	}
+	var v any
+	if err := yaml.Load(src, &v); err != nil {
+		t.Fatal(err)
+	}
+	if err := schema(t).Validate(v); err != nil {
+		t.Error(err)
+	}
+}
+
+// schema is that of lapse.yaml, compiled.
+func schema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
 	b, err := json.Marshal(config.Schema(kinds()))
 	if err != nil {
 		t.Fatal(err)
@@ -406,6 +462,11 @@ func TestSchemaTakesTheSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return schema
+}
+
+func TestSchemaTakesTheSample(t *testing.T) {
+	schema := schema(t)
 	for _, tt := range []struct {
 		old, new string
 		sound    bool
@@ -463,11 +524,132 @@ access_flows:`,
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Error(diff)
 	}
+	for _, line := range config.Diff(old, new) {
+		switch values := strings.Join(line.Values(), "; "); line.String() {
+		case "- person di@example.com":
+			if want := `disabled: true; email: "di@example.com"; groups: ["analytics"]; name: "Di"`; values != want {
+				t.Errorf("what is removed says %s", values)
+			}
+		case "+ integration boards":
+			if !strings.Contains(values, `secret.key: "G"`) {
+				t.Errorf("what is added says %s", values)
+			}
+		default:
+			if line.Change == "changed" && values != "" {
+				t.Errorf("%s says %s as well", line, values)
+			}
+		}
+	}
 	if lines := config.Diff(old, old); len(lines) > 0 {
 		t.Errorf("a configuration differs from itself: %v", lines)
 	}
+	two := old
+	two.TwoPersonChanges = true
+	if lines := config.Diff(old, two); len(lines) != 1 || lines[0].String() != "~ two_person_changes: false -> true" {
+		t.Errorf("two persons: %v", lines)
+	}
 	if first := config.Diff(config.Config{}, old); len(first) == 0 {
 		t.Error("the first file changes nothing")
+	}
+}
+
+// What Diff does not see is not applied, and nobody is asked about it.
+func TestDiffSeesEveryKey(t *testing.T) {
+	var fill func(reflect.Value)
+	fill = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Bool:
+			v.SetBool(true)
+		case reflect.String:
+			v.SetString("x")
+		case reflect.Int, reflect.Int64:
+			v.SetInt(7)
+		case reflect.Float64:
+			v.SetFloat(7)
+		case reflect.Pointer:
+			v.Set(reflect.New(v.Type().Elem()))
+			fill(v.Elem())
+		case reflect.Slice:
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+			if v.Type() == reflect.TypeFor[json.RawMessage]() {
+				v.SetBytes([]byte("{}"))
+				return
+			}
+			fill(v.Index(0))
+		case reflect.Struct:
+			for i := range v.NumField() {
+				fill(v.Field(i))
+			}
+		case reflect.Map:
+			v.Set(reflect.ValueOf(map[string]string{"k": "x"}).Convert(v.Type()))
+		default:
+			t.Fatalf("a %s of a configuration is not known here", v.Type())
+		}
+	}
+	for i := range reflect.TypeFor[config.Config]().NumField() {
+		var c config.Config
+		fill(reflect.ValueOf(&c).Elem().Field(i))
+		if lines := config.Diff(config.Config{}, c); len(lines) == 0 {
+			t.Errorf("Diff does not see %s", reflect.TypeFor[config.Config]().Field(i).Name)
+		}
+	}
+}
+
+// The first flow that admits a request is used, so their order counts.
+func TestDiffHasTheOrderOfFlows(t *testing.T) {
+	flows := func(names ...string) (c config.Config) {
+		for _, name := range names {
+			c.AccessFlows = append(c.AccessFlows, access.Flow{Name: name})
+		}
+		return c
+	}
+	const order = "~ access flows: order: "
+	for _, tt := range []struct {
+		from, to config.Config
+		want     string
+	}{
+		{flows("a", "b"), flows("a", "b"), ""},
+		{flows("a", "b"), flows("b", "a"), order + `["a","b"] -> ["b","a"]`},
+		{flows("a", "b"), flows("a", "b", "c"), "+ access flow c"},
+		{flows("a", "b"), flows("a", "c", "b"), "+ access flow c|" + order + `["a","b"] -> ["a","c","b"]`},
+		{flows("a", "b", "c"), flows("a", "c"), "- access flow b"},
+		{flows("a"), flows("b"), "- access flow a|+ access flow b"},
+	} {
+		var got []string
+		for _, line := range config.Diff(tt.from, tt.to) {
+			got = append(got, line.String())
+		}
+		if text := strings.Join(got, "|"); text != tt.want {
+			t.Errorf("got %s, want %s", text, tt.want)
+		}
+	}
+}
+
+// Whom the rule of two persons would lock out is not taken.
+func TestTwoPersonsNeedTwoAdministrators(t *testing.T) {
+	const rule = "\ntwo_person_changes: true\n"
+	for name, tt := range map[string]struct {
+		people string
+		sound  bool
+	}{
+		"one":                          {`{email: bo@example.com, groups: [p]}`, false},
+		"two":                          {`{email: bo@example.com, groups: [p]}, {email: cy@example.com, groups: [p]}`, true},
+		"one of them disabled":         {`{email: bo@example.com, groups: [p]}, {email: cy@example.com, groups: [p], disabled: true}`, false},
+		"one of them no administrator": {`{email: bo@example.com, groups: [p]}, {email: cy@example.com}`, false},
+		"one mailbox":                  {`{email: bo@example.com, groups: [p]}, {email: bo+admin@example.com, groups: [p]}`, false},
+		"one by an alias":              {`{email: bo@example.com, aliases: [b@example.com], groups: [p]}, {email: b+2@example.com, groups: [p]}`, false},
+		"one through a third entry":    {`{email: bo@example.com, groups: [p]}, {email: bo+1@example.com, aliases: [zed@example.com]}, {email: zed+1@example.com, groups: [p]}`, false},
+		"one and the same, and one":    {`{email: bo@example.com, groups: [p]}, {email: bo+1@example.com, groups: [p]}, {email: cy@example.com, groups: [p]}`, true},
+	} {
+		src := "administrators: {any: [{attribute: group, values: [p]}]}\npeople: [" + tt.people + "]" + rule
+		_, _, err := config.Parse("lapse.yaml", []byte(src), kinds())
+		const want = "lapse.yaml:3:21: two_person_changes: needs two different people"
+		if (err == nil) != tt.sound || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, _, err := config.Parse("lapse.yaml", []byte(strings.ReplaceAll(src, rule, "\n")), kinds()); err != nil {
+			t.Errorf("%s, without the rule: %v", name, err)
+		}
 	}
 }
 

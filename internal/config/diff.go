@@ -6,15 +6,16 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/lapse-access/lapse/access"
 )
 
 // Line is one difference between two configurations. What was added or removed
-// as a whole has no field.
+// as a whole, or is one value, has no field.
 type Line struct {
 	Change string `json:"change"` // added, changed or removed
-	What   string `json:"what"`   // administrators, runbook, person, integration or access flow
+	What   string `json:"what"`   // administrators, two_person_changes, runbook, portal_url, notify, person, integration, access flow or access flows
 	Name   string `json:"name,omitempty"`
 	Field  string `json:"field,omitempty"`
 	Old    string `json:"old,omitempty"` // as JSON; empty where there was none
@@ -28,21 +29,66 @@ func (l Line) String() string {
 		s += " " + l.Name
 	}
 	if l.Field != "" {
-		s += fmt.Sprintf(": %s: %s -> %s", l.Field, cmp.Or(l.Old, "none"), cmp.Or(l.New, "none"))
+		s += ": " + l.Field
+	}
+	if l.Change == "changed" {
+		s += fmt.Sprintf(": %s -> %s", cmp.Or(l.Old, "none"), cmp.Or(l.New, "none"))
 	}
 	return s
 }
 
+// Values are the fields of what was added or removed as a whole, as "FIELD: JSON".
+func (l Line) Values() (out []string) {
+	var whole any
+	if l.Change == "changed" || json.Unmarshal([]byte(cmp.Or(l.New, l.Old)), &whole) != nil {
+		return nil
+	}
+	fields := map[string]string{}
+	flatten("", whole, fields)
+	for _, field := range slices.Sorted(maps.Keys(fields)) {
+		out = append(out, field+": "+fields[field])
+	}
+	return out
+}
+
 // Diff says what turns one configuration into another: the administrators,
-// the runbook, then people, integrations and access flows by name, changed ones field by
-// field. The places where secrets are kept are part of it, the secrets are
-// not.
+// whether changes need two persons, the runbook, how people are told, then
+// people, integrations, bundles and access flows by name, changed ones field by
+// field, and at last the order of the access flows, because the first that admits
+// a request is used. The places where secrets are kept are part of it, the
+// secrets are not.
 func Diff(from, to Config) []Line {
 	lines := changes("administrators", "", from.Administrators, to.Administrators)
+	lines = append(lines, changes("two_person_changes", "", from.TwoPersonChanges, to.TwoPersonChanges)...)
 	lines = append(lines, changes("runbook", "", from.Runbook, to.Runbook)...)
+	lines = append(lines, changes("portal_url", "", from.PortalURL, to.PortalURL)...)
+	lines = append(lines, changes("notify", "", from.Notify, to.Notify)...)
 	lines = append(lines, diffNamed("person", from.People, to.People, func(p Person) string { return p.Email })...)
 	lines = append(lines, diffNamed("integration", from.Integrations, to.Integrations, func(i Integration) string { return i.Name })...)
-	return append(lines, diffNamed("access flow", from.AccessFlows, to.AccessFlows, func(f access.Flow) string { return f.Name })...)
+	lines = append(lines, diffNamed("bundle", from.Bundles, to.Bundles, func(b Bundle) string { return b.Name })...)
+	lines = append(lines, diffNamed("access flow", from.AccessFlows, to.AccessFlows, func(f access.Flow) string { return f.Name })...)
+	return append(lines, order(flowNames(from), flowNames(to))...)
+}
+
+func flowNames(c Config) (names []string) {
+	for _, f := range c.AccessFlows {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// order is a line where names that stay have moved, or a new one is not last.
+func order(from, to []string) []Line {
+	expected := slices.DeleteFunc(slices.Clone(from), func(name string) bool { return !slices.Contains(to, name) })
+	for _, name := range to {
+		if !slices.Contains(from, name) {
+			expected = append(expected, name)
+		}
+	}
+	if slices.Equal(expected, to) {
+		return nil
+	}
+	return []Line{{Change: "changed", What: "access flows", Field: "order", Old: encoded(from), New: encoded(to)}}
 }
 
 func diffNamed[T any](what string, from, to []T, name func(T) string) (lines []Line) {
@@ -54,9 +100,9 @@ func diffNamed[T any](what string, from, to []T, name func(T) string) (lines []L
 		after, is := new[name]
 		switch {
 		case !was:
-			lines = append(lines, Line{Change: "added", What: what, Name: name})
+			lines = append(lines, Line{Change: "added", What: what, Name: name, New: encoded(after)})
 		case !is:
-			lines = append(lines, Line{Change: "removed", What: what, Name: name})
+			lines = append(lines, Line{Change: "removed", What: what, Name: name, Old: encoded(before)})
 		default:
 			lines = append(lines, changes(what, name, before, after)...)
 		}
@@ -89,12 +135,8 @@ func changes(what, name string, from, to any) (lines []Line) {
 
 // plain turns a part of a configuration into maps, lists and scalars.
 func plain(v any) (p any) {
-	b, err := json.Marshal(v)
-	if err == nil {
-		err = json.Unmarshal(b, &p)
-	}
-	if err != nil {
-		panic("config: encoding a part of the configuration failed: " + err.Error())
+	if err := json.Unmarshal([]byte(encoded(v)), &p); err != nil {
+		panic("config: decoding a part of the configuration failed: " + err.Error())
 	}
 	return p
 }
@@ -119,11 +161,18 @@ func flatten(path string, v any, into map[string]string) {
 			return
 		}
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic("config: encoding a scalar failed: " + err.Error())
+	into[path] = encoded(v)
+}
+
+// encoded is JSON as people read it: <, > and & stand as they are.
+func encoded(v any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic("config: encoding a part of the configuration failed: " + err.Error())
 	}
-	into[path] = string(b)
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func isObject(v any) bool { _, ok := v.(map[string]any); return ok }

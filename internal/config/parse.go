@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
-	_ "time/tzdata" // a machine may have no time zones of its own
 
 	"go.yaml.in/yaml/v4"
 
@@ -24,17 +22,17 @@ import (
 // error is spec.Faults: all that is wrong, in the order of the file. Warnings
 // are what is allowed and yet probably a slip.
 func Parse(file string, src []byte, kinds integrations.Registry) (cfg Config, warnings spec.Faults, err error) {
-	var root yaml.Node
-	if err := yaml.Load(src, &root); err != nil {
-		fault := syntaxFault(err)
-		fault.File = file
-		return Config{}, nil, spec.Faults{fault}
+	root, err := Load(file, src)
+	if err != nil {
+		return Config{}, nil, err
 	}
-	c := checker{root: &root, kinds: kinds, cfg: &cfg}
-	c.faults = spec.Decode(&root, "", &cfg)
+	c := checker{root: root, kinds: kinds, cfg: &cfg}
+	c.faults = spec.Decode(root, "", &cfg)
 	c.people()
 	c.integrations()
+	c.bundles()
 	c.flows()
+	c.notices()
 	if at := (place{"runbook", "recipients"}); !c.faulty(at) {
 		if _, err := runbook.Readers(cfg.Runbook.Recipients); err != nil {
 			c.fault(at, "age-keygen makes a key and prints its recipient", "%v", err)
@@ -50,6 +48,17 @@ func Parse(file string, src []byte, kinds integrations.Registry) (cfg Config, wa
 		return Config{}, c.warnings, c.faults
 	}
 	return cfg, c.warnings, nil
+}
+
+// Load reads a file of one YAML document. The error is spec.Faults.
+func Load(file string, src []byte) (*yaml.Node, error) {
+	var root yaml.Node
+	if err := yaml.Load(src, &root); err != nil {
+		fault := syntaxFault(err)
+		fault.File = file
+		return nil, spec.Faults{fault}
+	}
+	return &root, nil
 }
 
 // syntaxFault puts an error of the YAML reader into our own form. Its later
@@ -134,7 +143,26 @@ func (c *checker) people() {
 	}
 	if at := (place{"administrators"}); !c.faulty(at) && !c.resolves(c.cfg.Administrators.Holds) {
 		c.fault(at, "name a group, email or attribute that somebody has who is not disabled", "nobody among people is an administrator")
+	} else if c.cfg.TwoPersonChanges && !c.faulty(at) && c.directory != nil && !c.two() {
+		c.fault(place{"two_person_changes"}, "make somebody else an administrator too, or leave this out", "needs two different people among the administrators who are not disabled: otherwise nobody could change the file any more")
 	}
+}
+
+// two reports whether two administrators are different people, under whatever
+// addresses.
+func (c *checker) two() bool {
+	var first []string // the entries of one of them
+	humans := c.cfg.Humans()
+	for _, p := range humans.People() {
+		switch {
+		case !c.cfg.Administrators.Holds(p):
+		case first == nil:
+			first = humans.Entries(p.ID)
+		case !slices.Contains(first, p.ID):
+			return true
+		}
+	}
+	return false
 }
 
 // resolves reports whether somebody is meant; also when nothing is known of
@@ -166,9 +194,7 @@ func (c *checker) integrations() {
 		} else if in.Kind != "" {
 			c.fault(at.at("kind"), spec.DidYouMean(in.Kind, slices.Sorted(maps.Keys(c.kinds))), "there is no kind %q", in.Kind)
 		}
-		if key := in.Secret.Key; in.Secret.Store == "env" && key != "" && !variable.MatchString(key) {
-			c.fault(at.at("secret", "key"), "write the name of the variable here and the secret into the variable", "is not the name of an environment variable")
-		}
+		c.variable(at.at("secret", "key"), in.Secret)
 		c.rotation(at, *in)
 		c.owners(at, *in)
 	}
@@ -176,7 +202,7 @@ func (c *checker) integrations() {
 
 // rotation finds what is to be changed and cannot be.
 func (c *checker) rotation(at place, in Integration) {
-	if _, err := time.LoadLocation(in.Rotation.TimeZone); err != nil {
+	if err := in.Rotation.timeframe().Zone(); err != nil {
 		c.fault(at.at("rotation", "time_zone"), "write a name of the IANA database, such as Europe/Madrid", "there is no time zone %q", in.Rotation.TimeZone)
 	}
 	kind, ok := c.kinds[in.Kind]
@@ -282,7 +308,8 @@ func (c *checker) owners(at place, in Integration) {
 
 func (c *checker) flows() {
 	seen := map[string]bool{}
-	for i, flow := range c.cfg.AccessFlows {
+	for i := range c.cfg.AccessFlows {
+		flow := &c.cfg.AccessFlows[i]
 		at := place{"access_flows", i}
 		c.unique(seen, at.at("name"), "access flow", flow.Name)
 		switch requesters := at.at("requesters"); {
@@ -292,18 +319,157 @@ func (c *checker) flows() {
 		case !c.resolves(flow.Requesters.Holds):
 			c.warn(requesters, "", "nobody among people may request by this flow")
 		}
-		if flow.Approval.RemindAfter > 0 {
-			c.warn(at.at("approval", "remind_after"), "", "is kept, and nobody is reminded yet")
+		targets := c.targets(at, flow)
+		c.limits(at, *flow)
+		c.said(at, *flow)
+		c.approval(at, *flow, targets)
+	}
+}
+
+// targets checks what a flow is for, and puts what bundles hold in their place.
+func (c *checker) targets(at place, flow *access.Flow) (integrations []Integration) {
+	var all []access.FlowTarget
+	for j, target := range flow.Targets {
+		at := at.at("targets", j)
+		if target.Bundle == "" {
+			c.whole(at, target)
+			if in, ok := c.target(at, target); ok {
+				integrations = append(integrations, in)
+			}
+			all = append(all, target)
+			continue
 		}
-		var targets []Integration
-		for j, target := range flow.Targets {
-			if in, ok := c.target(at.at("targets", j), target); ok {
-				targets = append(targets, in)
+		if target.Integration != "" || len(target.Resources)+len(target.Permissions)+len(target.Tags)+len(target.Except) > 0 {
+			c.fault(at.at("bundle"), "write a target of its own for anything else", "stands for all that the bundle holds, and nothing else can stand beside it")
+		}
+		b, ok := find(c.cfg.Bundles, func(b Bundle) bool { return b.Name == target.Bundle })
+		if !ok {
+			var names []string
+			for _, b := range c.cfg.Bundles {
+				names = append(names, b.Name)
+			}
+			c.fault(at.at("bundle"), spec.DidYouMean(target.Bundle, names), "there is no bundle %q", target.Bundle)
+			continue
+		}
+		for _, item := range b.Items {
+			all = append(all, access.FlowTarget{Bundle: b.Name, Integration: item.Integration, Resources: []string{item.Resource}, Permissions: []string{item.Permission}})
+			if in, ok := c.cfg.Integration(item.Integration); ok {
+				integrations = append(integrations, in)
 			}
 		}
-		for j, step := range flow.Approval.Steps {
-			for k, approver := range step.AnyOf {
-				c.approver(at.at("approval", "steps", j, "any_of", k), approver, targets)
+	}
+	flow.Targets = all
+	return integrations
+}
+
+// whole checks that a target that is no bundle says all that it must.
+func (c *checker) whole(at place, target access.FlowTarget) {
+	if c.faulty(at) {
+		return
+	}
+	for _, need := range []struct {
+		name  string
+		given bool
+	}{{"integration", target.Integration != ""}, {"resources", len(target.Resources) > 0}, {"permissions", len(target.Permissions) > 0}} {
+		if !need.given {
+			c.fault(at, "write integration, resources and permissions, or a bundle", "has no %s", need.name)
+		}
+	}
+	for k, x := range target.Except {
+		if len(x.Resources)+len(x.Tags) == 0 {
+			c.fault(at.at("except", k), "name resources, tags, or both", "leaves nothing out")
+		}
+	}
+}
+
+// bundles checks that each item of a bundle is something.
+func (c *checker) bundles() {
+	seen := map[string]bool{}
+	for i, b := range c.cfg.Bundles {
+		at := place{"bundles", i}
+		c.unique(seen, at.at("name"), "bundle", b.Name)
+		for j, item := range b.Items {
+			at := at.at("items", j)
+			c.target(at, access.FlowTarget{Integration: item.Integration, Resources: []string{item.Resource}, Permissions: []string{item.Permission}})
+			if strings.Contains(item.Resource, "*") {
+				c.fault(at.at("resource"), "name one resource; a * in its name is written %2A", "a bundle holds resources and no patterns")
+			}
+		}
+	}
+}
+
+// limits checks the times of a flow.
+func (c *checker) limits(at place, flow access.Flow) {
+	if err := flow.Timeframe.Zone(); err != nil {
+		c.fault(at.at("timeframe", "time_zone"), "write a name of the IANA database, such as Europe/Madrid", "there is no time zone %q", flow.Timeframe.TimeZone)
+	}
+	for j, d := range flow.Durations {
+		if d > flow.MaxDuration && flow.MaxDuration > 0 {
+			c.fault(at.at("durations", j), "raise max_duration, or leave it out", "is longer than max_duration %s", flow.MaxDuration)
+		}
+	}
+	if flow.Trigger == access.SelfServe || flow.Trigger == "" {
+		return
+	}
+	for _, need := range []struct {
+		name  string
+		given bool
+	}{{"fallback", flow.Fallback}, {"schedule_ahead", flow.ScheduleAhead > 0}, {"durations", flow.Trigger == access.Automatic && len(flow.Durations) > 0},
+		{"on_behalf", flow.OnBehalf.Manager || len(flow.OnBehalf.By.Any)+len(flow.OnBehalf.By.All) > 0},
+		{"fields", flow.Trigger == access.Automatic && len(flow.Fields) > 0}, {"timeframe", flow.Trigger == access.BreakGlass && flow.Timeframe.String() != "always"}} {
+		if need.given {
+			c.fault(at.at(need.name), "leave it out, or set trigger to self_serve", "is not for a flow whose trigger is %s", flow.Trigger)
+		}
+	}
+}
+
+// said checks what a flow wants people to say.
+func (c *checker) said(at place, flow access.Flow) {
+	pattern := func(at place, p string) {
+		if _, err := regexp.Compile(p); err != nil {
+			c.fault(at, "write it as RE2 does: https://github.com/google/re2/wiki/Syntax", "is no regular expression: %v", err)
+		}
+	}
+	pattern(at.at("justification", "pattern"), flow.Justification.Pattern)
+	seen := map[string]bool{}
+	for j, f := range flow.Fields {
+		at := at.at("fields", j)
+		c.unique(seen, at.at("name"), "field", f.Name)
+		pattern(at.at("pattern"), f.Pattern)
+	}
+}
+
+// approval checks that every step of a flow can be done by somebody.
+func (c *checker) approval(at place, flow access.Flow, targets []Integration) {
+	steps := at.at("approval", "steps")
+	switch {
+	case flow.Trigger == access.Automatic && len(flow.Approval.Steps) > 0:
+		c.fault(steps, "leave it out, or set trigger to self_serve", "nobody approves what comes by itself")
+	case flow.Trigger != access.Automatic && len(flow.Approval.Steps) == 0 && !c.faulty(at.at("approval")):
+		c.fault(at.at("approval"), "write steps: [{any_of: [resource_owner, integration_owner]}]", "has no step, so nobody could decide")
+	}
+	for j, step := range flow.Approval.Steps {
+		at := steps.at(j)
+		if len(step.AnyOf)+len(step.AllOf) == 0 && !c.faulty(at) {
+			c.fault(at, "name approvers under any_of or all_of", "wants no approver")
+		}
+		if step.AtLeast > 1 && len(step.AnyOf) == 0 {
+			c.fault(at.at("at_least"), "name the approvers of whom so many are wanted under any_of", "has no any_of beside it")
+		}
+		for name, roles := range map[string][]string{"any_of": step.AnyOf, "all_of": step.AllOf, "fallback": step.Fallback} {
+			for k, role := range roles {
+				c.approver(at.at(name, k), role, targets)
+			}
+		}
+		for k, tier := range step.Escalate {
+			for l, role := range tier.To {
+				c.approver(at.at("escalate", k, "to", l), role, targets)
+			}
+			if k > 0 && tier.After <= step.Escalate[k-1].After {
+				c.fault(at.at("escalate", k, "after"), "order them by time", "does not come after the tier before it")
+			}
+			if end := flow.Approval.ExpiresAfter; end > 0 && tier.After >= end {
+				c.fault(at.at("escalate", k, "after"), "raise expires_after, or lower this", "comes after the request has expired, which is after %s", end)
 			}
 		}
 	}
@@ -319,7 +485,7 @@ func (c *checker) faulty(p place) bool {
 // target checks what a flow is for, and returns the integration.
 func (c *checker) target(at place, target access.FlowTarget) (Integration, bool) {
 	if target.Integration == "" {
-		return Integration{}, false
+		return Integration{}, false // said before
 	}
 	in, ok := c.cfg.Integration(target.Integration)
 	if !ok {
@@ -337,6 +503,11 @@ func (c *checker) target(at place, target access.FlowTarget) (Integration, bool)
 			for _, p := range typ.Permissions {
 				permissions = append(permissions, p.Name)
 			}
+		}
+	}
+	for k, x := range target.Except {
+		for l, pattern := range x.Resources {
+			c.pattern(at.at("except", k, "resources", l), pattern, kind)
 		}
 	}
 	for k, name := range target.Permissions {
@@ -359,6 +530,10 @@ func (c *checker) approver(p place, approver string, targets []Integration) {
 	case "group":
 		if !c.resolves(func(q access.Person) bool { return !q.Disabled && slices.Contains(q.Groups, value) }) {
 			c.fault(p, "name a group with somebody in it who is not disabled", "nobody among people is in group %q", value)
+		}
+	case "manager":
+		if !c.resolves(func(q access.Person) bool { return q.Attributes["manager"] != "" }) {
+			c.warn(p, "give people the attribute manager, an e-mail address", "nobody among people has a manager")
 		}
 	case "person":
 		if !c.resolves(func(q access.Person) bool { return !q.Disabled && access.SameEmail(q.Email, value) }) {

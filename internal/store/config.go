@@ -36,40 +36,60 @@ type SaveConfig struct {
 // id; those that are not there any more keep theirs and are disabled or
 // marked as removed. Somebody whose main address became an alias keeps the id
 // too. Without a key, the event gets one with the version. A configuration
-// that is the newest already changes nothing.
+// that is the newest already changes nothing. It is refused with ErrMoved while
+// the one in force wants two persons: then DecideProposal is the only way.
 func (s *Store) SaveConfig(ctx context.Context, c SaveConfig) (version int64, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		version, err = s.saveConfig(ctx, tx, c, false)
+		return err
+	})
+	return version, err
+}
+
+func (s *Store) saveConfig(ctx context.Context, tx *sql.Tx, c SaveConfig, approved bool) (version int64, err error) {
 	body, err := json.Marshal(c.Config)
 	if err != nil {
 		return 0, err
 	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		var source, newest string
-		err := tx.QueryRowContext(ctx, `select version, source, config from configs order by version desc limit 1`).Scan(&version, &source, &newest)
-		switch {
-		case err == nil && source == string(c.Source) && newest == string(body):
-			return nil
-		case err != nil && !errors.Is(err, sql.ErrNoRows):
-			return err
-		}
-		version++
-		now := s.Now()
-		_, err = tx.ExecContext(ctx, `insert into configs (version, saved_at, saved_by, source, config) values ($1, $2, $3, $4, $5)`,
-			version, asTime{&now}, c.By, string(c.Source), string(body))
-		if err != nil {
-			return err
-		}
-		if err := savePeople(ctx, tx, c.Config.People); err != nil {
-			return err
-		}
-		if err := saveIntegrations(ctx, tx, c.Config.Integrations); err != nil {
-			return err
-		}
-		if c.Event.Key == "" {
-			c.Event.Key = fmt.Sprintf("config/%d", version)
-		}
-		_, err = s.appendEvent(ctx, tx, c.Event)
-		return err
-	})
+	var source, newest string
+	var before config.Config
+	err = tx.QueryRowContext(ctx, `select version, source, config from configs order by version desc limit 1`).Scan(&version, &source, &newest)
+	if err == nil {
+		err = json.Unmarshal([]byte(newest), &before)
+	}
+	switch {
+	case err == nil && source == string(c.Source) && newest == string(body):
+		return version, nil
+	case err != nil && !errors.Is(err, sql.ErrNoRows):
+		return version, err
+	case before.TwoPersonChanges && !approved:
+		return version, fmt.Errorf("it wants two persons: %w", ErrMoved)
+	}
+	version++
+	now := s.Now()
+	_, err = tx.ExecContext(ctx, `insert into configs (version, saved_at, saved_by, source, config) values ($1, $2, $3, $4, $5)`,
+		version, asTime{&now}, c.By, string(c.Source), string(body))
+	if err != nil {
+		return version, err
+	}
+	if err := savePeople(ctx, tx, c.Config.People); err != nil {
+		return version, err
+	}
+	if err := saveIntegrations(ctx, tx, c.Config.Integrations); err != nil {
+		return version, err
+	}
+	if c.Event.Key == "" {
+		c.Event.Key = fmt.Sprintf("config/%d", version)
+	}
+	if _, err = s.appendEvent(ctx, tx, c.Event); err != nil {
+		return version, err
+	}
+	return version, s.outdate(ctx, tx, version, c.By)
+}
+
+// inForce is the version of the configuration in force, 0 before the first.
+func inForce(ctx context.Context, q querier) (version int64, err error) {
+	err = q.QueryRowContext(ctx, `select coalesce(max(version), 0) from configs`).Scan(&version)
 	return version, err
 }
 
@@ -106,6 +126,11 @@ func savePeople(ctx context.Context, tx *sql.Tx, want []config.Person) error {
 			_, err := tx.ExecContext(ctx, `insert into people (id, email, person) values ($1, $2, $3)
 				on conflict (id) do update set email = excluded.email, person = excluded.person`, p.ID, p.Email, asJSON{p})
 			if err != nil {
+				return err
+			}
+		}
+		if ok && p.Attributes["manager"] != old.Attributes["manager"] {
+			if err := indexAnew(ctx, tx, p.ID); err != nil {
 				return err
 			}
 		}
@@ -167,6 +192,58 @@ func (s *Store) People(ctx context.Context) ([]access.Person, error) {
 
 func people(ctx context.Context, q querier) ([]access.Person, error) {
 	return all(ctx, q, scanPerson, `select person from people order by email`)
+}
+
+// directory is the people of a version of the configuration.
+type directory struct {
+	version int64
+	people  *access.Directory
+}
+
+// Directory is everybody who was ever in the directory. People change with the
+// configuration only, so they are read again once that did.
+func (s *Store) Directory(ctx context.Context) (*access.Directory, error) {
+	version, err := inForce(ctx, s.readers)
+	if err != nil {
+		return nil, err
+	}
+	return s.DirectoryAt(ctx, version)
+}
+
+// DirectoryAt is Directory for who knows the version of the configuration that is
+// in force.
+func (s *Store) DirectoryAt(ctx context.Context, version int64) (*access.Directory, error) {
+	if d := s.directory.Load(); d != nil && d.version == version {
+		return d.people, nil
+	}
+	list, err := s.People(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := &directory{version: version, people: access.NewDirectory(list)}
+	s.directory.Store(d)
+	return d.people, nil
+}
+
+// Owes are the ids of what the one whose access it is took at once before, under
+// any entry of the directory, and whose review is overdue. Only who breaks the
+// glass is asked for that.
+func (s *Store) Owes(ctx context.Context, m access.Matter) (ids []string, err error) {
+	if m.Flow.Trigger != access.BreakGlass {
+		return nil, nil
+	}
+	for _, person := range m.Directory.Entries(m.Request.PersonID) {
+		rows, err := s.Requests(ctx, RequestFilter{Person: person, Review: access.ReviewDue, Limit: 1000})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			if r.ID != m.Request.ID && r.ExpiresAt.Before(s.Now()) {
+				ids = append(ids, r.ID)
+			}
+		}
+	}
+	return ids, nil
 }
 
 // Person reads a person.

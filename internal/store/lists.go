@@ -51,43 +51,44 @@ func settle(ctx context.Context, tx *sql.Tx, id string) error {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `delete from deciders where request_id = $1
-		and exists (select 1 from requests where requests.id = $1 and requests.state <> 'pending')`, id)
+		and exists (select 1 from requests where requests.id = $1 and requests.state <> 'pending' and requests.review <> 'due')`, id)
 	return err
 }
 
-// deciders are the attributes of which everybody has one who may decide on a
-// request; others may have one too. An approver has to be one for all that is
-// asked, so the first of it is enough.
-func deciders(f access.Flow, asked []access.Asked) (keys []string) {
-	if len(f.Approval.Steps) == 0 || len(asked) == 0 {
-		return nil
-	}
-	a := asked[0]
-	owners := func() {
-		if a.IntegrationOwner != nil {
-			for _, value := range a.IntegrationOwner.Values {
-				keys = append(keys, decider(a.IntegrationOwner.Attribute, value))
-			}
-		}
-	}
-	for _, role := range f.Approval.Steps[0].AnyOf {
-		switch kind, value, _ := strings.Cut(role, ":"); kind {
-		case "group":
-			keys = append(keys, decider("group", value))
-		case "person":
-			keys = append(keys, decider("email", value))
-		case "integration_owner":
-			owners()
-		case "resource_owner":
-			if a.ResourceOwner != nil && a.Tags[a.ResourceOwner.Key] != "" {
-				keys = append(keys, decider(a.ResourceOwner.Attribute, a.Tags[a.ResourceOwner.Key]))
-			} else {
-				owners()
+// deciders are the attributes of which everybody has one who may come to decide
+// on a request, in any of its steps; others may have one too.
+func deciders(f access.Flow, r access.Request, manager string) (keys []string) {
+	for _, step := range f.Approval.Steps {
+		for _, role := range step.Roles() {
+			for _, a := range r.Asked {
+				keys = append(keys, fillers(role, a, manager)...)
 			}
 		}
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys)
+}
+
+// fillers are the attributes of those who fill a role for what is asked.
+func fillers(role string, a access.Asked, manager string) (keys []string) {
+	switch kind, value, _ := strings.Cut(role, ":"); kind {
+	case "group":
+		return []string{decider("group", value)}
+	case "person":
+		return []string{decider("email", value)}
+	case "manager":
+		return []string{decider("email", manager)}
+	case "resource_owner":
+		if o := a.ResourceOwner; o != nil && a.Tags[o.Key] != "" {
+			return []string{decider(o.Attribute, a.Tags[o.Key])}
+		}
+	}
+	if a.IntegrationOwner != nil {
+		for _, value := range a.IntegrationOwner.Values {
+			keys = append(keys, decider(a.IntegrationOwner.Attribute, value))
+		}
+	}
+	return keys
 }
 
 func decider(attribute, value string) string {
@@ -100,6 +101,9 @@ func decider(attribute, value string) string {
 // decidesAs are the attributes of a person under which deciders are found.
 func decidesAs(p access.Person) []any {
 	keys := []any{decider("email", p.Email)}
+	for _, alias := range p.Aliases {
+		keys = append(keys, decider("email", alias))
+	}
 	for _, group := range p.Groups {
 		keys = append(keys, decider("group", group))
 	}
@@ -123,7 +127,11 @@ func indexDeciders(ctx context.Context, tx *sql.Tx, r access.Request) error {
 		if f.Name != r.Flow {
 			continue
 		}
-		for _, key := range deciders(f, r.Asked) {
+		who, err := one(ctx, tx, "person "+r.PersonID, scanPerson, `select person from people where id = $1`, r.PersonID)
+		if err != nil {
+			return err
+		}
+		for _, key := range deciders(f, r, who.Attributes["manager"]) {
 			_, err := tx.ExecContext(ctx, `insert into deciders (decider, created_at, request_id) values ($1, $2, $3) on conflict do nothing`,
 				key, asTime{&r.CreatedAt}, r.ID)
 			if err != nil {
@@ -132,6 +140,17 @@ func indexDeciders(ctx context.Context, tx *sql.Tx, r access.Request) error {
 		}
 	}
 	return nil
+}
+
+// indexAnew notes it again for what waits of a person who has another manager.
+func indexAnew(ctx context.Context, tx *sql.Tx, person string) error {
+	waiting, err := all(ctx, tx, scanRequest, selectRequest+` where person_id = $1 and (state = 'pending' or review = 'due')`, person)
+	for _, r := range waiting {
+		if err := indexDeciders(ctx, tx, r.Request); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // indexPending notes it for requests that an older version stored.

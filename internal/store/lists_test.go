@@ -64,7 +64,7 @@ func TestDecidersFindTheirRequests(t *testing.T) {
 	found := 0
 	rapid.Check(t, func(t *rapid.T) {
 		role := rapid.Custom(func(t *rapid.T) string {
-			return rapid.SampledFrom([]string{"integration_owner", "resource_owner", "group:", "person:"}).Draw(t, "role")
+			return rapid.SampledFrom([]string{"integration_owner", "resource_owner", "manager", "group:", "person:"}).Draw(t, "role")
 		})
 		var roles []string
 		for _, r := range rapid.SliceOfN(role, 1, 3).Draw(t, "roles") {
@@ -84,13 +84,16 @@ func TestDecidersFindTheirRequests(t *testing.T) {
 			return a
 		}), 1, 3).Draw(t, "asked")
 		p := access.Person{ID: "per-1", Email: word.Draw(t, "email"), Groups: rapid.SliceOfN(word, 0, 2).Draw(t, "groups"), Attributes: map[string]string{"team": word.Draw(t, "team")}}
-		f := access.Flow{Approval: access.Approval{Steps: []access.Step{{AnyOf: roles}}}}
-		if access.MayDecide(f, asked, access.Person{ID: "per-2", Email: "somebody@example.com"}, p) != "" {
+		f := access.Flow{Approval: access.Approval{Steps: []access.Step{{AnyOf: roles[:1]}, {AllOf: roles[1:]}}}}
+		requester := access.Person{ID: "per-2", Email: "somebody@example.com", Attributes: map[string]string{"manager": word.Draw(t, "manager")}}
+		r := access.Request{PersonID: requester.ID, Asked: asked}
+		m := access.Matter{Flow: f, Request: r, Directory: access.NewDirectory([]access.Person{p, requester})}
+		if !m.Sees(p) {
 			return
 		}
 		found++
 		as := decidesAs(p)
-		if !slices.ContainsFunc(deciders(f, asked), func(key string) bool { return slices.Contains(as, any(key)) }) {
+		if !slices.ContainsFunc(deciders(f, r, requester.Attributes["manager"]), func(key string) bool { return slices.Contains(as, any(key)) }) {
 			t.Fatalf("%+v may decide on %+v by %v, and finds it under none of %v", p, asked, roles, as)
 		}
 	})

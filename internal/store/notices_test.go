@@ -275,7 +275,7 @@ func TestDeliveriesAreClaimedOnce(t *testing.T) {
 	const all = 40
 	var notices []access.Notice
 	for i := range all {
-		notices = append(notices, access.Notice{Key: string(rune('A' + i)), PersonID: w.ana.ID, Kind: access.NoticeStarted})
+		notices = append(notices, access.Notice{Key: string(rune('A' + i)), PersonID: w.ana.ID, Kind: access.NoticeGranted})
 	}
 	w.tell(t, notices...)
 	var path string

@@ -40,7 +40,8 @@ func (s *Store) Record(ctx context.Context, changes []access.Change) error {
 
 func (s *Store) apply(ctx context.Context, tx *sql.Tx, c access.Change) error {
 	if r := c.Request; r != nil {
-		_, err := tx.ExecContext(ctx, `update requests set state = $1, why = $2 where id = $3 and state not in `+finalStates, r.State, r.Why, r.ID)
+		_, err := tx.ExecContext(ctx, `update requests set state = $1, why = coalesce(nullif($2, ''), why), review = coalesce(nullif($3, ''), review)
+			where id = $4 and state not in `+finalStates, r.State, r.Why, r.Review, r.ID)
 		if err == nil {
 			err = settle(ctx, tx, r.ID)
 		}

@@ -17,7 +17,9 @@ type RequestRow struct {
 	// State is that of the decision phase.
 	State access.State
 	Why   string
-	Holds []access.Hold // in the order of Asked
+	// Review is how the review stands of access that was taken at once.
+	Review access.Review
+	Holds  []access.Hold // in the order of Asked
 }
 
 // StateAt is the state of the whole as people see it.
@@ -27,44 +29,63 @@ func (r RequestRow) StateAt(now time.Time) access.State {
 
 // CreateRequest stores a request as pending, its holds, and the accounts that
 // it needs. The same request a second time changes nothing.
-func (s *Store) CreateRequest(ctx context.Context, r access.Request, e access.Event) error {
-	if r.CreatedAt.IsZero() {
-		return access.Errorf(access.Invalid, "request %s has no time of creation", r.ID)
-	}
-	if len(r.Asked) == 0 || len(r.HoldIDs) != len(r.Asked) {
-		return access.Errorf(access.Invalid, "request %s asks for %d entitlements and names %d holds", r.ID, len(r.Asked), len(r.HoldIDs))
-	}
-	body, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
+//
+// Decisions that come with it are stored too: somebody who breaks the glass
+// decides as they ask.
+func (s *Store) CreateRequest(ctx context.Context, r access.Request, e access.Event, decisions ...access.Decision) error {
 	return s.write(ctx, func(tx *sql.Tx) error {
-		var stored string
-		err := tx.QueryRowContext(ctx, `select request from requests where id = $1`, r.ID).Scan(&stored)
-		if err == nil && stored != string(body) {
-			return access.Errorf(access.Invalid, "request %s exists already and asks for something else", r.ID)
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
+		fresh, err := s.createRequest(ctx, tx, r, e, decisions...)
+		if err != nil || !fresh {
 			return err
-		}
-		if _, err := s.appendEvent(ctx, tx, e); err != nil {
-			return err
-		}
-		if err := require(ctx, tx, "person "+r.PersonID, `select 1 from people where id = $1`, r.PersonID); err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, `insert into requests (id, person_id, state, why, created_at, request) values ($1, $2, $3, '', $4, $5)`,
-			r.ID, r.PersonID, access.StatePending, asTime{&r.CreatedAt}, string(body))
-		if err != nil {
-			return err
-		}
-		for i, asked := range r.Asked {
-			if err := createHold(ctx, tx, r, i, asked.Entitlement); err != nil {
-				return err
-			}
 		}
 		return indexDeciders(ctx, tx, r)
 	})
+}
+
+// createRequest is CreateRequest without an index of those who decide. It says
+// whether the request is new.
+func (s *Store) createRequest(ctx context.Context, tx *sql.Tx, r access.Request, e access.Event, decisions ...access.Decision) (fresh bool, err error) {
+	if r.CreatedAt.IsZero() {
+		return false, access.Errorf(access.Invalid, "request %s has no time of creation", r.ID)
+	}
+	if len(r.Asked) == 0 || len(r.HoldIDs) != len(r.Asked) {
+		return false, access.Errorf(access.Invalid, "request %s asks for %d entitlements and names %d holds", r.ID, len(r.Asked), len(r.HoldIDs))
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		return false, err
+	}
+	var stored string
+	err = tx.QueryRowContext(ctx, `select request from requests where id = $1`, r.ID).Scan(&stored)
+	if err == nil && stored != string(body) {
+		return false, access.Errorf(access.Invalid, "request %s exists already and asks for something else", r.ID)
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return false, err
+	}
+	if _, err := s.appendEvent(ctx, tx, e); err != nil {
+		return false, err
+	}
+	if err := require(ctx, tx, "person "+r.PersonID, `select 1 from people where id = $1`, r.PersonID); err != nil {
+		return false, err
+	}
+	_, err = tx.ExecContext(ctx, `insert into requests (id, person_id, state, why, created_at, request) values ($1, $2, $3, '', $4, $5)`,
+		r.ID, r.PersonID, access.StatePending, asTime{&r.CreatedAt}, string(body))
+	if err != nil {
+		return false, err
+	}
+	for i, asked := range r.Asked {
+		if err := createHold(ctx, tx, r, i, asked.Entitlement); err != nil {
+			return false, err
+		}
+	}
+	for _, d := range decisions {
+		event := access.Event{Key: "decision/" + d.Nonce, Kind: "decision." + string(d.Verdict), At: d.At, Actor: d.By, RequestID: d.RequestID, Text: d.Text(r)}
+		if err := s.addDecision(ctx, tx, d, event); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 func createHold(ctx context.Context, tx *sql.Tx, r access.Request, i int, e access.Entitlement) error {
@@ -103,8 +124,10 @@ type RequestFilter struct {
 	// State is the state of the whole as people see it now.
 	State access.State
 	Phase Phase
-	// Decider selects those that wait for a decision and that this person may
-	// be able to decide on: all of them, and perhaps some more.
+	// Review selects those whose review stands like this.
+	Review access.Review
+	// Decider selects those that wait for a decision, or a review, and that this
+	// person may be able to decide on: all of them, and perhaps some more.
 	Decider *access.Person
 	After   string // id of the last request of the page before
 	Limit   int    // 100 when 0, at most 1000
@@ -154,6 +177,9 @@ func (s *Store) requestPage(ctx context.Context, f RequestFilter) (page []Reques
 	if f.Phase != "" {
 		w.and(`phase = ?`, f.Phase)
 	}
+	if f.Review != "" {
+		w.and(`review = ?`, f.Review)
+	}
 	if f.Decider != nil {
 		keys := decidesAs(*f.Decider)
 		found := `select distinct created_at, request_id from deciders where decider in (` + marks(len(w.args)+1, len(keys)) + `)`
@@ -185,10 +211,10 @@ func (s *Store) requestPage(ctx context.Context, f RequestFilter) (page []Reques
 	return page, err
 }
 
-const selectRequest = `select request, state, why from requests`
+const selectRequest = `select request, state, why, review from requests`
 
 func scanRequest(row scanner) (r RequestRow, err error) {
-	err = row.Scan(asJSON{&r.Request}, &r.State, &r.Why)
+	err = row.Scan(asJSON{&r.Request}, &r.State, &r.Why, &r.Review)
 	return r, err
 }
 
@@ -223,6 +249,10 @@ func scanHold(row scanner) (h access.Hold, err error) {
 // AddDecision stores a signed decision. The same decision a second time changes
 // nothing; another one with its nonce is refused.
 func (s *Store) AddDecision(ctx context.Context, d access.Decision, e access.Event) error {
+	return s.write(ctx, func(tx *sql.Tx) error { return s.addDecision(ctx, tx, d, e) })
+}
+
+func (s *Store) addDecision(ctx context.Context, tx *sql.Tx, d access.Decision, e access.Event) error {
 	body, err := json.Marshal(d)
 	if err != nil {
 		return err
@@ -230,25 +260,41 @@ func (s *Store) AddDecision(ctx context.Context, d access.Decision, e access.Eve
 	if d.Nonce == "" {
 		return access.Errorf(access.Invalid, "the decision has no nonce")
 	}
-	return s.write(ctx, func(tx *sql.Tx) error {
-		var stored string
-		err := tx.QueryRowContext(ctx, `select decision from decisions where nonce = $1`, d.Nonce).Scan(&stored)
-		if err == nil && stored != string(body) {
-			return access.Errorf(access.Invalid, "another decision has the nonce %s already", d.Nonce)
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		if err := require(ctx, tx, "request "+d.RequestID, `select 1 from requests where id = $1`, d.RequestID); err != nil {
-			return err
-		}
-		if _, err := s.appendEvent(ctx, tx, e); err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, `insert into decisions (nonce, request_id, at, decision) values ($1, $2, $3, $4)`,
-			d.Nonce, d.RequestID, asTime{&d.At}, string(body))
+	var stored string
+	err = tx.QueryRowContext(ctx, `select decision from decisions where nonce = $1`, d.Nonce).Scan(&stored)
+	if err == nil && stored != string(body) {
+		return access.Errorf(access.Invalid, "another decision has the nonce %s already", d.Nonce)
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
 		return err
-	})
+	}
+	if err := require(ctx, tx, "request "+d.RequestID, `select 1 from requests where id = $1`, d.RequestID); err != nil {
+		return err
+	}
+	if _, err := s.appendEvent(ctx, tx, e); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `insert into decisions (nonce, request_id, at, decision) values ($1, $2, $3, $4)`,
+		d.Nonce, d.RequestID, asTime{&d.At}, string(body))
+	return err
+}
+
+// DecisionsOn lists the decisions on some requests, oldest first, by request.
+func (s *Store) DecisionsOn(ctx context.Context, ids []string) (map[string][]access.Decision, error) {
+	found := map[string][]access.Decision{}
+	if len(ids) == 0 {
+		return found, nil
+	}
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	_, err := all(ctx, s.readers, func(row scanner) (d access.Decision, err error) {
+		err = row.Scan(asJSON{&d})
+		found[d.RequestID] = append(found[d.RequestID], d)
+		return d, err
+	}, `select decision from decisions where request_id in (`+marks(1, len(args))+`) order by at, nonce`, args...)
+	return found, err
 }
 
 // Decisions lists the decisions on a request, oldest first.

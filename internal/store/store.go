@@ -1,5 +1,5 @@
 // Package store is what Lapse remembers outside of Temporal: the applied
-// configuration, the catalog, requests, decisions, holds, accounts, sealed
+// configuration, proposals to change it, the catalog, requests, decisions, holds, accounts, sealed
 // credentials, and the audit trail. It is a SQLite file that several processes
 // may open at once.
 //
@@ -26,6 +26,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -50,6 +51,8 @@ type Store struct {
 	// fairer than waiting for the file's lock. Readers never wait.
 	writer, readers *sql.DB
 	instance        string
+
+	directory atomic.Pointer[directory] // as it was last read
 }
 
 // Open opens the store in a file, which is made, or brought up to date, where
