@@ -99,10 +99,14 @@ func (p *Provision) Verify(ctx context.Context, a access.VerifyArgs) ([]access.E
 }
 
 // Revoke takes access away. It never gives up, and reports nothing as gone
-// that was not read to be gone.
+// that was not read to be gone. Where other holds keep all of it, the target is
+// only read, so that no session ends.
 func (p *Provision) Revoke(ctx context.Context, a access.RevokeArgs) (access.RevokeDone, error) {
 	return guard(ctx, unfinished, func(ctx context.Context) (done access.RevokeDone, err error) {
 		return changing(ctx, p, a.Account.Integration, func(i integrations.Integration) (access.RevokeDone, error) {
+			if entries := kept(ctx, i, a); entries != nil {
+				return access.RevokeDone{Entries: entries, At: time.Now().UTC()}, nil
+			}
 			res, err := i.Revoke(ctx, integrations.RevokeRequest{Account: a.Account, End: a.End, Remain: a.Remain, Wrote: a.Wrote, Sequence: a.Sequence})
 			if err != nil {
 				return done, err
@@ -123,6 +127,27 @@ func (p *Provision) Revoke(ctx context.Context, a access.RevokeArgs) (access.Rev
 			return access.RevokeDone{Entries: res.Entries, Wrote: res.Wrote, At: time.Now().UTC(), Notes: res.Notes}, nil
 		})
 	})
+}
+
+// kept are the entries of a revoke of which other holds keep everything, as long
+// as the target shows all of it; else nil.
+func kept(ctx context.Context, i integrations.Integration, a access.RevokeArgs) []access.Entry {
+	for _, end := range a.End {
+		if !slices.Contains(a.Remain, access.Claim{Entitlement: end}) {
+			return nil
+		}
+	}
+	entries, err := i.Verify(ctx, a.Account, a.End)
+	if err != nil || len(entries) != len(a.End) {
+		return nil // Revoke says what is wrong
+	}
+	for n, e := range entries {
+		if e.Outcome != access.Granted {
+			return nil
+		}
+		entries[n].Outcome, entries[n].Facts = access.Lowered, append(slices.Clone(e.Facts), "another hold keeps it")
+	}
+	return entries
 }
 
 // Credential makes another credential for an account.

@@ -224,10 +224,13 @@ func TestRevoke(t *testing.T) {
 		says    func(operation string, e access.Entry) access.Entry
 		want    access.Outcome
 		failing string // what the error says
+		reads   bool   // the target is only read
 	}{
 		{name: "what was there is gone", has: args.End, want: access.Gone},
 		{name: "what was not there was gone", want: access.WasGone},
-		{name: "what something else asks for is lowered to that", has: args.End, remain: []access.Claim{{Entitlement: args.End[0]}}, want: access.Lowered},
+		{name: "what something else asks for is lowered to that", has: args.End, remain: []access.Claim{{Entitlement: args.End[0]}}, want: access.Lowered, reads: true},
+		{name: "what something else asks for and is not there is looked after", remain: []access.Claim{{Entitlement: args.End[0]}}, want: access.Lowered},
+		{name: "what the baseline has is lowered to that", has: args.End, remain: []access.Claim{{Entitlement: args.End[0], Baseline: true}}, want: access.Lowered},
 		{name: "what the target cannot do now is not done", has: args.End, says: replace("Revoke", access.Blocked), failing: "is blocked: it is not in the set"},
 		{name: "what is still there is not gone", has: args.End, says: replace("Revoke", access.Granted), failing: "is granted"},
 		{name: "what waits for something outside is not gone", has: args.End, says: replace("Revoke", access.Pending), failing: "is pending"},
@@ -246,6 +249,7 @@ func TestRevoke(t *testing.T) {
 			if tc.failing == "" {
 				require.NoError(t, err)
 				require.Equal(t, tc.want, done.Entries[0].Outcome)
+				require.Equal(t, tc.reads, c.target.Calls("Revoke") == 0, "the target is only read")
 				return
 			}
 			e := applicationError(t, err)

@@ -51,7 +51,7 @@ func TestReplay(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
-	for _, workflow := range []string{workflows.RequestType, workflows.AccountType, workflows.SweepType, workflows.DiscoveryType, workflows.CheckType, workflows.EpochType} {
+	for _, workflow := range []string{workflows.RequestType, workflows.AccountType, workflows.SweepType, workflows.DiscoveryType, workflows.CheckType, workflows.EpochType, workflows.RotationType, workflows.RemovalType, workflows.AutomaticType} {
 		require.True(t, seen[workflow], "no history of a %s is recorded", workflow)
 	}
 }
