@@ -17,6 +17,7 @@ import (
 	"github.com/lapse-access/lapse/internal/certificationtest"
 	"github.com/lapse-access/lapse/internal/config"
 	"github.com/lapse-access/lapse/internal/describe"
+	"github.com/lapse-access/lapse/internal/flowtest"
 	"github.com/lapse-access/lapse/internal/spec"
 )
 
@@ -169,6 +170,10 @@ func TestGenerated(t *testing.T) {
 		t.Fatal(err)
 	}
 	generated(t, "docs/lapse.schema.json", string(schema)+"\n")
+	if schema, err = json.MarshalIndent(spec.Schema(flowtest.File{}), "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	generated(t, "docs/flows-test.schema.json", string(schema)+"\n")
 	page, err := describe.CertificationPage(kinds)
 	if err != nil {
 		t.Fatal(err)
