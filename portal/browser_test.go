@@ -2,6 +2,7 @@ package portal
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/lapse-access/lapse/internal/codec"
+	"github.com/lapse-access/lapse/internal/keys"
 	"github.com/lapse-access/lapse/internal/store"
 	"github.com/lapse-access/lapse/portal/api"
 )
@@ -227,7 +229,7 @@ func TestSessionIsForThePagesOnly(t *testing.T) {
 
 func TestAddressOfTheUI(t *testing.T) {
 	for _, ui := range []string{"127.0.0.1:8233", "http://", "%", "http://127.0.0.1:8233/ui"} {
-		if _, err := New(Options{UI: ui, Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "want an origin") {
+		if _, err := New(Options{UI: ui, Keys: &keys.Ring{PortalKey: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))}, Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "want an origin") {
 			t.Errorf("%s: %v", ui, err)
 		}
 	}

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"net/http"
 	"slices"
@@ -17,30 +18,28 @@ import (
 type caller struct {
 	access.Person
 	store *store.Store
+	key   ed25519.PublicKey // under which decisions are signed
 	now   time.Time
 
 	from string // where decisions come from: api or portal
 
 	version      int64 // of the configuration; 0 before the first
 	config       config.Config
-	people       []access.Person
-	byID         map[string]access.Person
-	integrations []store.IntegrationRow  // removed ones too
-	flows        map[int64][]access.Flow // by version of the configuration
+	directory    *access.Directory
+	integrations []store.IntegrationRow       // removed ones too
+	flows        map[int64][]access.Flow      // by version of the configuration
+	decisions    map[string][]access.Decision // by request, of those that wait for one
 }
 
 func (p *Portal) caller(ctx context.Context, who access.Person, from string) (*caller, error) {
-	c := &caller{Person: who, from: from, store: p.opts.Store, now: p.opts.Store.Now(), byID: map[string]access.Person{}}
+	c := &caller{Person: who, from: from, store: p.opts.Store, key: p.opts.Keys.PortalKey.Public().(ed25519.PublicKey), now: p.opts.Store.Now()}
 	var err error
 	if c.version, c.config, err = p.opts.Store.Config(ctx); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
 	c.flows = map[int64][]access.Flow{c.version: c.config.AccessFlows}
-	if c.people, err = p.opts.Store.People(ctx); err != nil {
+	if c.directory, err = p.opts.Store.DirectoryAt(ctx, c.version); err != nil {
 		return nil, err
-	}
-	for _, p := range c.people {
-		c.byID[p.ID] = p
 	}
 	c.integrations, err = p.opts.Store.Integrations(ctx)
 	return c, err
@@ -63,7 +62,7 @@ func (c *caller) owns(in store.IntegrationRow) bool {
 
 // email names a person by id; other words, such as lapse, stay what they are.
 func (c *caller) email(id string) string {
-	if p, ok := c.byID[id]; ok {
+	if p, ok := c.directory.Person(id); ok {
 		return p.Email
 	}
 	return id
@@ -104,7 +103,8 @@ func (c *caller) names() []string {
 	return names
 }
 
-// learn reads the access flows of requests, as they were when each was made.
+// learn reads the access flows of requests, as they were when each was made, and
+// the decisions on those that wait for more of them.
 func (c *caller) learn(ctx context.Context, rows ...store.RequestRow) error {
 	var versions []int64
 	for _, r := range rows {
@@ -113,9 +113,19 @@ func (c *caller) learn(ctx context.Context, rows ...store.RequestRow) error {
 		}
 	}
 	found, err := c.store.Flows(ctx, versions)
+	if err != nil {
+		return err
+	}
 	for _, v := range versions {
 		c.flows[v] = found[v]
 	}
+	var wait []string
+	for _, r := range rows {
+		if r.State == access.StatePending || r.Review == access.ReviewDue {
+			wait = append(wait, r.ID)
+		}
+	}
+	c.decisions, err = c.store.DecisionsOn(ctx, wait)
 	return err
 }
 
@@ -129,25 +139,48 @@ func (c *caller) flow(r access.Request) access.Flow {
 	return access.Flow{}
 }
 
-// requester of a request.
-func (c *caller) requester(r access.Request) access.Person {
-	if p, ok := c.byID[r.PersonID]; ok {
-		return p
+// matter is a request that was learned, with all that the rules look at.
+func (c *caller) matter(row store.RequestRow) access.Matter {
+	m := access.Matter{Flow: c.flow(row.Request), Request: row.Request, State: row.State, Directory: c.directory, Administrators: c.config.Administrators, Now: c.now}
+	for _, d := range c.decisions[row.ID] {
+		if d.Verify(c.key, row.Request) == nil {
+			m.Decisions = append(m.Decisions, d)
+		}
 	}
-	return access.Person{ID: r.PersonID, Disabled: true}
+	return m
 }
 
-// may says why the caller's verdict on a request does not count; empty when it
-// does.
-func (c *caller) may(v access.Verdict, r access.Request) (why string) {
-	return access.May(v, c.flow(r), r.Asked, c.requester(r), c.Person, c.config.Administrators)
+// matterNow is the matter of a request with all that was decided on it so far.
+func (c *caller) matterNow(ctx context.Context, row store.RequestRow) (m access.Matter, err error) {
+	if c.decisions, err = c.store.DecisionsOn(ctx, []string{row.ID}); err != nil {
+		return m, err
+	}
+	m = c.matter(row)
+	m.Owes, err = c.store.Owes(ctx, m)
+	return m, err
+}
+
+// may reports whether the caller's verdict on a request would count.
+func (c *caller) may(v access.Verdict, m access.Matter) bool {
+	return m.May(access.Decision{Verdict: v, By: c.ID, ByEmail: c.Email, At: c.now, Reason: "to be said"}) == ""
+}
+
+// waits reports whether a request waits for the caller, to decide or to review.
+func (c *caller) waits(row store.RequestRow) bool {
+	switch m := c.matter(row); {
+	case row.State == access.StatePending:
+		return c.may(access.Approve, m)
+	case row.Review == access.ReviewDue:
+		return c.may(access.Justify, m)
+	}
+	return false
 }
 
 // sees reports whether a request is the caller's business: the requester's,
-// that of those who may decide, of administrators, and of the owners of the
-// integrations.
+// that of those who may come to decide, of administrators, and of the owners of
+// the integrations.
 func (c *caller) sees(r access.Request) bool {
-	if r.PersonID == c.ID || c.administrator() {
+	if c.administrator() {
 		return true
 	}
 	for _, id := range r.Integrations() {
@@ -155,7 +188,7 @@ func (c *caller) sees(r access.Request) bool {
 			return true
 		}
 	}
-	return c.may(access.Approve, r) == ""
+	return c.matter(store.RequestRow{Request: r}).Sees(c.Person)
 }
 
 // request reads one that the caller may see.

@@ -27,7 +27,7 @@ type decideBy[B any] struct {
 
 func (p *Portal) registerDecisions(to huma.API, tags []string) {
 	register(p, to, huma.Operation{OperationID: "decide", Method: http.MethodPost, Path: "/requests/{id}/decisions", Tags: tags,
-		Summary: "Approve or deny a request"}, p.judge)
+		Summary: "Approve or deny a request, or review access that was taken by breaking the glass"}, p.judge)
 	register(p, to, huma.Operation{OperationID: "extend", Method: http.MethodPost, Path: "/requests/{id}/extension", Tags: tags,
 		Summary: "Keep access for longer, within the access flow's maximum"}, p.extend)
 	register(p, to, huma.Operation{OperationID: "release", Method: http.MethodPost, Path: "/requests/{id}/release", Tags: tags,
@@ -36,8 +36,62 @@ func (p *Portal) registerDecisions(to huma.API, tags []string) {
 		Summary: "End somebody's access, as an approver or administrator"}, p.revoke)
 }
 
-func (p *Portal) judge(ctx context.Context, c *caller, in *decideBy[api.Decide]) (api.Request, error) {
-	return p.decide(ctx, c, in.ID, access.Decision{Verdict: in.Body.Verdict, Reason: in.Body.Reason})
+func (p *Portal) judge(ctx context.Context, c *caller, in *decideBy[api.Decide]) (out api.Request, err error) {
+	d := access.Decision{Verdict: in.Body.Verdict, Reason: in.Body.Reason}
+	if d.Verdict.Reviews() && strings.TrimSpace(d.Reason) == "" {
+		return out, wrongs("", api.Wrong{Location: "body.reason", Message: "say what you found: a review says why"})
+	}
+	if in.Body.For != "" || len(in.Body.Without) > 0 {
+		if d.Verdict != access.Approve {
+			return out, wrongs("", api.Wrong{Location: "body.verdict", Message: "only an approval shortens a request or leaves something out"})
+		}
+		if d.Without, d.For, err = p.terms(ctx, c, in); err != nil {
+			return out, err
+		}
+	}
+	return p.decide(ctx, c, in.ID, d)
+}
+
+// terms are what an approval changes of what the approvals before left.
+func (p *Portal) terms(ctx context.Context, c *caller, in *decideBy[api.Decide]) (without []string, d access.Duration, err error) {
+	row, err := c.request(ctx, in.ID)
+	if err != nil {
+		return nil, 0, err
+	}
+	m, err := c.matterNow(ctx, row)
+	if err != nil {
+		return nil, 0, err
+	}
+	now := m.Terms()
+	var faults []api.Wrong
+	if in.Body.For != "" {
+		if d, err = access.ParseDuration(in.Body.For); err != nil || d.Std() < time.Second || d > now.Duration {
+			faults = append(faults, api.Wrong{Location: "body.for", Message: fmt.Sprintf("want a duration of at most %s, as it stands now: an approver may shorten access and not lengthen it", now.Duration)})
+		}
+		if d == now.Duration {
+			d = 0 // nothing is changed
+		}
+	}
+	out := slices.Clone(now.Without)
+	for i, want := range in.Body.Without {
+		at := slices.IndexFunc(row.Asked, func(a access.Asked) bool {
+			return a.Integration == want.Integration && a.Entitlement.Resource.String() == want.Resource && a.Entitlement.Permission == want.Permission
+		})
+		if at < 0 {
+			faults = append(faults, api.Wrong{Location: fmt.Sprintf("body.without[%d]", i), Message: "is not among what the request asks for"})
+			continue
+		}
+		if id := row.HoldIDs[at]; !slices.Contains(out, id) {
+			without, out = append(without, id), append(out, id)
+		}
+	}
+	if len(without) > 0 && len(out) == len(row.HoldIDs) {
+		faults = append(faults, api.Wrong{Location: "body.without", Message: "nothing would be left of the request: deny it instead"})
+	}
+	if len(faults) > 0 {
+		return nil, 0, wrongs("", faults...)
+	}
+	return without, d, nil
 }
 
 func (p *Portal) extend(ctx context.Context, c *caller, in *decideBy[api.Extend]) (out api.Request, err error) {
@@ -61,7 +115,8 @@ func (p *Portal) revoke(ctx context.Context, c *caller, in *decideBy[api.Why]) (
 
 // updates are the names by which verdicts reach the workflow of a request.
 var updates = map[access.Verdict]string{
-	access.Approve: workflows.UpdateDecide, access.Deny: workflows.UpdateDecide, access.Extend: workflows.UpdateExtend,
+	access.Approve: workflows.UpdateDecide, access.Deny: workflows.UpdateDecide, access.Justify: workflows.UpdateDecide, access.Object: workflows.UpdateDecide,
+	access.Extend:  workflows.UpdateExtend,
 	access.Release: workflows.UpdateRelease, access.Revoke: workflows.UpdateRevoke, access.Renew: workflows.UpdateRenew,
 }
 
@@ -75,9 +130,13 @@ func (p *Portal) decide(ctx context.Context, c *caller, id string, d access.Deci
 	if d, err = p.take(ctx, c, row, d); err != nil {
 		return out, err
 	}
-	note, err := p.outcome(ctx, row, d)
-	if err != nil {
+	var note string
+	if m, err := c.matterNow(ctx, row); err != nil {
 		return out, err
+	} else if d.Verdict != access.Approve || m.Done() {
+		if note, err = p.outcome(ctx, row, d); err != nil {
+			return out, err
+		}
 	}
 	if row, err = p.opts.Store.Request(ctx, id); err != nil {
 		return out, err
@@ -91,31 +150,45 @@ func (p *Portal) decide(ctx context.Context, c *caller, id string, d access.Deci
 // take judges and signs a decision of the caller, and tells it to the workflow
 // of the request.
 func (p *Portal) take(ctx context.Context, c *caller, row store.RequestRow, d access.Decision) (access.Decision, error) {
-	if why := c.may(d.Verdict, row.Request); why != "" {
-		return d, problem(http.StatusForbidden, "", "%s", why)
-	}
-	if err := timely(row, d, c.now); err != nil {
+	m, err := c.matterNow(ctx, row)
+	if err != nil {
 		return d, err
+	}
+	d = c.signable(row, d)
+	if err := timely(row, m, d, c.now); err != nil {
+		return d, err
+	}
+	if why := m.May(d); why != "" {
+		return d, problem(http.StatusForbidden, "", "%s", why)
 	}
 	if d.Verdict.Gives() {
 		if err := c.open(row.Request.Integrations()...); err != nil {
 			return d, err
 		}
 	}
-	d.RequestID, d.AskHash, d.By, d.ByEmail = row.ID, row.Request.Hash(), c.ID, c.Email
-	d.Reason, d.Nonce, d.At, d.From = strings.TrimSpace(d.Reason), access.NewID("dec"), c.now.UTC(), c.from
 	d = d.Sign(p.opts.Keys.PortalKey)
 	return d, p.tell(ctx, c, row, d)
 }
 
+// signable is a decision of the caller as it is to be signed.
+func (c *caller) signable(row store.RequestRow, d access.Decision) access.Decision {
+	d.RequestID, d.AskHash, d.By, d.ByEmail = row.ID, row.Request.Hash(), c.ID, c.Email
+	d.Reason, d.Nonce, d.At, d.From = strings.TrimSpace(d.Reason), access.NewID("dec"), c.now.UTC(), c.from
+	return d
+}
+
 // timely is the error for a decision that comes too late, too early, or asks
 // for too much. The workflow has the last word.
-func timely(row store.RequestRow, d access.Decision, now time.Time) error {
+func timely(row store.RequestRow, m access.Matter, d access.Decision, now time.Time) error {
 	state := access.RequestState(row.State, seen(row), now)
 	switch d.Verdict {
 	case access.Approve, access.Deny:
 		if row.State != access.StatePending {
 			return problem(http.StatusConflict, "", "the request is %s already", state)
+		}
+	case access.Justify, access.Object:
+		if row.Review != access.ReviewDue {
+			return problem(http.StatusConflict, "", "there is nothing to review (any more)")
 		}
 	case access.Extend, access.Renew:
 		if state != access.StateActive {
@@ -129,10 +202,14 @@ func timely(row store.RequestRow, d access.Decision, now time.Time) error {
 	if d.Verdict != access.Extend {
 		return nil
 	}
+	limit := "the access flow " + m.Flow.Name
+	if m.Terms().Duration < row.Duration {
+		limit = "what was approved, which is less than was asked for,"
+	}
 	for _, h := range row.Holds {
 		if left := h.MaxEnd.Sub(h.EndsAt); h.State == access.StateActive && d.Extra.Std() > left {
-			return problem(http.StatusConflict, "ask for less, or for access anew", "the access flow %s lets this access last until %s, which is %s longer than now",
-				row.Flow, h.MaxEnd.UTC().Format(time.RFC3339), access.Duration(left.Truncate(time.Second)))
+			return problem(http.StatusConflict, "ask for less, or for access anew", "%s lets this access last until %s, which is %s longer than now",
+				limit, h.MaxEnd.UTC().Format(time.RFC3339), access.Duration(left.Truncate(time.Second)))
 		}
 	}
 	return nil
@@ -189,6 +266,10 @@ func (p *Portal) tellGone(ctx context.Context, c *caller, row store.RequestRow, 
 		}
 		return p.update(ctx, d)
 	}
+	if d.Verdict.Reviews() {
+		_, err := p.control.Decide(ctx, d)
+		return err
+	}
 	if d.Verdict != access.Release && d.Verdict != access.Revoke {
 		return problem(http.StatusConflict, "it can be released and revoked, and access can be asked for anew",
 			"the workflow of this request was ended in Temporal, so nobody can %s it any more", d.Verdict)
@@ -201,7 +282,7 @@ func (p *Portal) tellGone(ctx context.Context, c *caller, row store.RequestRow, 
 	if err := p.opts.Store.AddDecision(ctx, d, event); err != nil {
 		return err
 	}
-	if row.State == access.StatePending {
+	if row.State == access.StatePending || row.State == access.StateApproved && row.StartAt.After(c.now) {
 		return p.opts.Store.Record(ctx, []access.Change{{
 			Event:   access.Event{Key: "request/" + row.ID + "/ended", Kind: "request.ended", At: d.At, Actor: d.By, RequestID: row.ID, Text: event.Text},
 			Request: &access.RequestChange{ID: row.ID, State: access.StateEnded, Why: event.Text},
@@ -251,6 +332,9 @@ func (p *Portal) outcome(ctx context.Context, row store.RequestRow, d access.Dec
 		now, err := p.opts.Store.Request(ctx, row.ID)
 		return access.RequestState(now.State, seen(now), p.opts.Store.Now()), err
 	}
+	if d.Verdict.Reviews() {
+		return "", nil
+	}
 	limit := outcomeTimeout
 	if d.Verdict == access.Approve {
 		limit = grantTimeout
@@ -261,7 +345,10 @@ func (p *Portal) outcome(ctx context.Context, row store.RequestRow, d access.Dec
 		}
 		now, err := state()
 		if d.Verdict == access.Approve {
-			return now != access.StatePending && !underWay(now), err
+			if err != nil || now == access.StateApproved && row.StartAt.After(p.opts.Store.Now()) {
+				return true, err
+			}
+			return now != access.StatePending && !underWay(now), nil
 		}
 		return now.Final() || now == access.StateOverdue, err
 	})

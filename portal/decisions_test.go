@@ -131,6 +131,37 @@ func TestWorkflowEndedInTemporal(t *testing.T) {
 	}
 }
 
+// What an approval changes of a request is told field by field, and what was
+// shortened is not lengthened.
+func TestTermsOfAnApproval(t *testing.T) {
+	r := configured(t)
+	public := api.Want{Integration: "shop", Resource: "schema:shop/public", Permission: "read_only"}
+	support := api.Want{Integration: "crm", Resource: "role:support", Permission: "member"}
+	q := r.pending(public, support)
+	path := "/requests/" + q.ID + "/decisions"
+	for location, body := range map[string]api.Decide{
+		"body.for":        {Verdict: access.Approve, For: "61m"},
+		"body.without[1]": {Verdict: access.Approve, Without: []api.Want{public, {Integration: "shop", Resource: "schema:shop/public", Permission: "read_write"}}},
+		"body.without":    {Verdict: access.Approve, Without: []api.Want{public, support}},
+		"body.verdict":    {Verdict: access.Deny, For: "10m"},
+		"body.reason":     {Verdict: access.Object, Reason: " "},
+	} {
+		if p := r.refused(http.StatusUnprocessableEntity, cy, "POST", path, body); len(p.Errors) != 1 || p.Errors[0].Location != location {
+			t.Errorf("%+v: %+v", body, p.Errors)
+		}
+	}
+	r.temporal.decided(access.StateApproved)
+	q = want[api.Request](r, http.StatusOK, cy, "POST", path, api.Decide{Verdict: access.Approve, For: "10m", Without: []api.Want{support}})
+	if q.ApprovedFor.String() != "10m" || q.Duration.String() != "1h" {
+		t.Errorf("approved for %s of %s", q.ApprovedFor, q.Duration)
+	}
+	end := time.Now().UTC().Add(10 * time.Minute)
+	r.hold(q.Holds[0].ID, func(h *access.Hold) {
+		h.State, h.StartsAt, h.EndsAt, h.MaxEnd = access.StateActive, end.Add(-10*time.Minute), end, end
+	})
+	r.refused(http.StatusConflict, ana, "POST", "/requests/"+q.ID+"/extension", api.Extend{By: "1m"}, "less than was asked for", "0s longer than now")
+}
+
 // sealed puts a credential into the store, as a connector does.
 func (r *rig) sealed(account string, generation int, password string) {
 	r.Helper()

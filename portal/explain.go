@@ -1,9 +1,11 @@
 package portal
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"net/http"
-	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -21,49 +23,88 @@ func (p *Portal) registerExplain(to huma.API, tags []string) {
 }
 
 func (p *Portal) explain(ctx context.Context, c *caller, in *explainCall) (out api.Explained, err error) {
-	who := c.Person
+	by := c.Person
 	if email := in.Body.Person; email != "" && !access.SameEmail(email, c.Email) {
 		if err := c.mustAdminister(); err != nil {
 			return out, err
 		}
-		i := slices.IndexFunc(c.people, func(q access.Person) bool { return access.SameEmail(q.Email, email) })
-		if i < 0 {
-			known := make([]string, len(c.people))
-			for n, q := range c.people {
-				known[n] = q.Email
-			}
-			return out, wrongs("", api.Wrong{Location: "body.person", Message: "is not in the directory: " + spec.DidYouMean(email, known)})
+		who, known := c.directory.ByAddress(email)
+		if !known {
+			return out, wrongs("", api.Wrong{Location: "body.person", Message: "is not in the directory: " + spec.DidYouMean(email, emails(c.directory.People()))})
 		}
-		who = c.people[i]
+		by = who
 	}
-	var faults []api.Wrong
-	d, err := access.ParseDuration(in.Body.For)
-	if err != nil || d <= 0 {
-		faults = append(faults, api.Wrong{Location: "body.for", Message: "want a duration, for example 30m, 8h or 1h30m"})
-	}
-	asked, more, err := p.asked(ctx, c, in.Body.Wants)
+	ask, wants, faults, err := p.ask(ctx, c, by, in.Body.Wants, in.Body.For, in.Body.Options)
 	if err != nil {
 		return out, err
 	}
-	if faults = append(faults, more...); len(faults) > 0 {
+	if len(faults) > 0 {
 		return out, wrongs("lapse resources NAME lists what there is", faults...)
 	}
-	out = api.Explained{Person: who.Email, Explanation: access.Explain(c.config.AccessFlows, who, asked, d), Approvers: []string{}}
-	out.Says = out.Text()
-	for i, a := range asked {
-		out.Grants = append(out.Grants, api.Meant{Want: in.Body.Wants[i], Means: p.means(c, a)})
+	return p.explained(ctx, c, ask, wants)
+}
+
+// explained is what would become of a request in which nothing is wrong.
+func (p *Portal) explained(ctx context.Context, c *caller, ask access.Ask, wants []api.Want) (out api.Explained, err error) {
+	out = api.Explained{Person: ask.Person.Email, Explanation: access.Explain(c.config.AccessFlows, ask), Approvers: []string{}, Steps: []access.Stage{}}
+	out.Says, out.Automatic = out.Text(), access.GivenBy(c.config.AccessFlows, ask)
+	if len(out.Automatic) > 0 {
+		out.Says = fmt.Sprintf("the automatic access flow %s gives it without a request; beside that, %s", strings.Join(out.Automatic, ", "), out.Says)
 	}
-	flow, err := access.ChooseFlow(c.config.AccessFlows, who, asked, d)
+	for i, a := range ask.Asked {
+		told, err := p.told(ctx, c, ask.Person, a, ask.For)
+		if err != nil {
+			return out, err
+		}
+		out.Grants = append(out.Grants, api.Meant{Want: wants[i], Means: p.means(c, a), Told: told})
+	}
+	flow, err := access.ChooseFlow(c.config.AccessFlows, ask)
 	if err != nil {
 		return out, nil // which the explanation says
 	}
-	for _, approver := range access.Approvers(flow, asked, who, c.people) {
-		out.Approvers = append(out.Approvers, approver.Email)
+	m := c.drafted(ask, flow)
+	out.Steps, out.Fields, out.Durations, out.Justification, out.Unanswered = m.Stages(), flow.Fields, flow.Durations, flow.Justification, unanswered(flow)
+	if _, closes := flow.Timeframe.Open(m.Begins()); !closes.IsZero() {
+		out.Closes = moment(closes)
 	}
-	if len(out.Approvers) == 0 {
-		out.Says += ", and nobody may approve it"
+	out.Approvers = append(out.Approvers, emails(m.Approvers())...)
+	why, err := p.mayBreak(ctx, c, m)
+	if err != nil {
+		return out, err
+	}
+	if out.Stuck = cmp.Or(m.Stuck(), why); out.Stuck != "" {
+		out.Says += ", and " + out.Stuck
+	}
+	if flow.Trigger == access.BreakGlass {
+		_, told := m.Notice(access.RemindArgs{Kind: access.NoticeBreakGlass})
+		out.Notified = emails(told)
 	}
 	return out, nil
+}
+
+func emails(people []access.Person) []string {
+	out := make([]string, len(people))
+	for i, p := range people {
+		out[i] = p.Email
+	}
+	return out
+}
+
+// unanswered says what happens when nobody decides on what goes by a flow.
+func unanswered(f access.Flow) (says []string) {
+	for i, s := range f.Approval.Steps {
+		step := "it"
+		if len(f.Approval.Steps) > 1 {
+			step = access.StepName(f.Approval.Steps, i)
+		}
+		for _, t := range s.Escalate {
+			says = append(says, fmt.Sprintf("When nobody has decided on %s for %s, %s may too.", step, t.After, strings.Join(t.To, " or ")))
+		}
+	}
+	if f.Trigger == access.BreakGlass {
+		return append(says, fmt.Sprintf("The review is due within %s. Until an overdue one is done, you cannot break the glass again.", f.Approval.ExpiresAfter))
+	}
+	return append(says, fmt.Sprintf("It waits for %s; then it expires, and can be asked for anew.", f.Approval.ExpiresAfter))
 }
 
 // means is what a permission gives on a target, in words.

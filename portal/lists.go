@@ -29,7 +29,7 @@ func more(r *http.Request, next string) string {
 
 // mine is a request of the caller's with the credentials it has.
 type mine struct {
-	api.Request
+	shown
 	Credentials []string
 }
 
@@ -46,8 +46,8 @@ func (p *Portal) homePage(r *http.Request, c *caller) (view, error) {
 		f.Person = c.ID
 		rows, next, err := c.list(r.Context(), f)
 		for _, row := range rows {
-			q := mine{Request: c.brief(row), Credentials: p.credentials(c, row)}
-			changes = changes || changing(q.Request)
+			q := mine{shown: c.shown(row, c.brief(row)), Credentials: p.credentials(c, row)}
+			changes = changes || q.changing()
 			*into = append(*into, q)
 		}
 		return next, err
@@ -65,15 +65,20 @@ func (p *Portal) homePage(r *http.Request, c *caller) (view, error) {
 }
 
 type inboxView struct {
-	Requests []api.Request
-	More     string
+	Requests, Reviews []shown
+	More              string
 }
 
 func (p *Portal) inboxPage(r *http.Request, c *caller) (view, error) {
 	rows, next, err := c.list(r.Context(), store.RequestFilter{Decider: &c.Person, Limit: rowsShown, After: r.Form.Get("after")})
 	v := inboxView{More: more(r, next)}
 	for _, row := range rows {
-		v.Requests = append(v.Requests, c.brief(row))
+		q := c.shown(row, c.brief(row))
+		if q.Review == access.ReviewDue {
+			v.Reviews = append(v.Reviews, q)
+		} else {
+			v.Requests = append(v.Requests, q)
+		}
 	}
 	return view{template: "inbox", title: "Inbox", data: v}, err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lapse-access/lapse/access"
+	"github.com/lapse-access/lapse/internal/config"
 	"github.com/lapse-access/lapse/internal/store"
 	"github.com/lapse-access/lapse/portal/api"
 )
@@ -29,20 +31,50 @@ type newView struct {
 	Form         *form
 	Nothing      string // why there is nothing to ask for
 	Key          string // names the request, so that sending it twice makes one
-	Expected     string // the access flow and the approvers that were shown
+	Expected     string // who decides, as it was shown
 	Integrations []api.Integration
 	Integration  string
 	Found        string
 	Results      []result
 	Next         string
 	Wants        []wanted
-	Approvers    []access.Person
-	Flow         string
-	Expires      string
-	Refusal      string                // why nobody can decide on it
-	Explained    *access.FlowExplained // of the flow that is used, or the nearest
-	Longest      string                // time that any access flow gives the caller
-	Sent         bool                  // and it is not right yet
+	Bundles      []bundle          // that may be asked for
+	Bundle       *bundle           // the one that is asked for
+	Others       []access.Person   // for whom the caller may ask
+	Durations    []access.Duration // the only ones, where it is so
+	Longest      string            // time that any access flow gives
+	Ahead        access.Duration   // that access may begin later
+	Start, Zone  string            // when it begins, on the clock of a time zone
+	StartAt      *time.Time
+	Fields       []detail
+	Kept         []detail // fields of an access flow that is not used now
+	Hint         string   // for the reason
+	Glass        bool     // the caller may break the glass for something
+	BreakGlass   bool     // and chose to
+	OnlyGlass    bool     // nothing else gives what is chosen
+	Explained    *api.Explained
+	Flow         *access.FlowExplained // that is used, or the nearest
+	Steps        []step
+	Refusal      string // why nothing can become of it
+	Sent         bool   // and it is not right yet
+}
+
+// bundle is one that the caller may ask for.
+type bundle struct {
+	Name, Doc string
+	Items     []wanted
+}
+
+// detail is something that an access flow wants to know, as it was typed.
+type detail struct {
+	access.RequestField
+	Value string
+}
+
+// step is one step of an approval, or of a review.
+type step struct {
+	Title, Wants string
+	Who          []access.Person
 }
 
 // result is a resource that was found, with what can be asked for on it.
@@ -62,6 +94,7 @@ type choice struct {
 type wanted struct {
 	api.Want
 	Means        string
+	Told         []string
 	Value, Fault string
 }
 
@@ -77,88 +110,246 @@ func parseWant(value string) (w api.Want, ok bool) {
 	return w, err == nil && w.Integration != ""
 }
 
-// newPage is the form, what its buttons do before it is sent, and the sending.
-// A link to it may choose what is asked for.
-func (p *Portal) newPage(r *http.Request, c *caller) (view, error) {
-	in := api.NewRequest{For: strings.TrimSpace(r.Form.Get("for")), Reason: r.Form.Get("reason")}
-	for _, value := range r.Form["want"] {
+// clockTime is how browsers send a date and a time.
+const clockTime = "2006-01-02T15:04"
+
+// typed reads the form, or a link to it.
+func typed(form url.Values) (in api.NewRequest, faults []api.Wrong) {
+	in = api.NewRequest{For: strings.TrimSpace(form.Get("for")), Reason: form.Get("reason"), Fields: map[string]string{}}
+	for _, value := range form["want"] {
 		if w, ok := parseWant(value); ok && len(in.Wants) <= mostWants {
 			in.Wants = append(in.Wants, w)
 		}
 	}
-	if r.Form.Has("add") {
-		if w, ok := parseWant(r.Form.Get("add")); ok && !slices.Contains(in.Wants, w) {
-			in.Wants = append(in.Wants, w)
-		}
+	if w, ok := parseWant(form.Get("add")); ok && !slices.Contains(in.Wants, w) {
+		in.Wants = append(in.Wants, w)
 	}
-	if i, err := strconv.Atoi(r.Form.Get("remove")); err == nil && i >= 0 && i < len(in.Wants) {
+	if i, err := strconv.Atoi(form.Get("remove")); err == nil && i >= 0 && i < len(in.Wants) {
 		in.Wants = slices.Delete(in.Wants, i, i+1)
 	}
+	if !form.Has("drop") {
+		in.Bundle = cmp.Or(form.Get("take"), form.Get("bundle"))
+	}
+	in.OnBehalfOf, in.BreakGlass = strings.TrimSpace(form.Get("on_behalf_of")), form.Get("break_glass") != ""
+	for key := range form {
+		if name, ok := strings.CutPrefix(key, "field."); ok && strings.TrimSpace(form.Get(key)) != "" {
+			in.Fields[name] = form.Get(key)
+		}
+	}
+	if start := strings.TrimSpace(form.Get("start")); start != "" && !in.BreakGlass {
+		at, err := time.ParseInLocation(clockTime, start, location(form.Get("zone")))
+		if err != nil {
+			faults = append(faults, api.Wrong{Location: "body.start_at", Message: "want a date and a time, for example 2030-01-31T09:00, or nothing for access that begins once it is approved"})
+		} else {
+			in.StartAt = &at
+		}
+	}
+	return in, faults
+}
+
+// location is a time zone by its name, UTC for one that there is not.
+func location(zone string) *time.Location {
+	if at, err := time.LoadLocation(zone); err == nil && zone != "Local" {
+		return at
+	}
+	return time.UTC
+}
+
+// newPage is the form, what its buttons do before it is sent, and the sending.
+// A link to it may choose what is asked for.
+func (p *Portal) newPage(r *http.Request, c *caller) (view, error) {
+	in, faults := typed(r.Form)
 	if r.Method == http.MethodGet {
 		in.For = cmp.Or(in.For, min(usual, c.longest()).String())
-		r.PostForm = url.Values{"for": {in.For}, "reason": {in.Reason}, "q": {r.Form.Get("q")}}
+		r.PostForm = url.Values{"for": {in.For}, "reason": {in.Reason}, "q": {r.Form.Get("q")}, "start": {r.Form.Get("start")}, "on_behalf_of": {in.OnBehalfOf}}
 	}
-
-	v := newView{Key: cmp.Or(r.Form.Get("key"), access.NewID("key")), Longest: c.longest().String()}
+	v := newView{Key: cmp.Or(r.Form.Get("key"), access.NewID("key")), Longest: c.longest().String(), Zone: "UTC", BreakGlass: in.BreakGlass}
 	v.Sent = r.Method == http.MethodPost && r.Form.Get("do") == "send"
-	request, failed := p.draft(r.Context(), c, in, false)
-	if failed == nil {
-		flow := c.flow(request)
-		v.Approvers, v.Flow, v.Expires = access.Approvers(flow, request.Asked, c.Person, c.people), flow.Name, flow.Approval.ExpiresAfter.String()
-		v.Expected = expected(v)
+	more, err := p.consider(r, c, &in, &v)
+	if err != nil {
+		return view{}, err
 	}
-	if v.Sent {
-		_, failed = p.draft(r.Context(), c, in, true)
+	var failed error
+	switch faults = append(faults, more...); {
+	case v.Sent:
+		failed = p.sendable(r.Context(), c, in, faults)
+	case len(faults) > 0:
+		failed = wrongs("", faults...)
 	}
 	if v.Sent && failed == nil {
 		if v.Expected == r.PostForm.Get("expected") {
 			out, err := p.createRequest(r.Context(), c, &newRequest{Key: v.Key, Body: in})
 			if err == nil {
-				return view{to: "/requests/" + url.PathEscape(out.ID), note: cmp.Or(out.Note, "Sent. It waits for "+strings.Join(out.Approvers, ", ")+".")}, nil
+				return view{to: "/requests/" + url.PathEscape(out.ID), note: cmp.Or(out.Note, sent(out))}, nil
 			}
 			failed = err
 		} else {
 			failed = problem(http.StatusConflict, "", "this is decided by others than you were shown: look who decides, and send it again")
 		}
 	}
-	v.Form = p.failure(r, failed)
-	if !v.Sent {
-		// What is not typed yet is not wrong; what is chosen may be.
-		if v.Form.Text != "" && len(in.Wants) > 0 {
-			v.Refusal = v.Form.Text
-		}
+	if v.Form = p.failure(r, failed); !v.Sent {
 		v.Form.Text, v.Form.Hint, v.Form.status = "", "", 0
-		if len(in.Wants) == 0 {
-			clear(v.Form.Faults)
-		}
 	}
-	for i, w := range in.Wants {
-		v.Wants = append(v.Wants, wanted{Want: w, Value: wantValue(w), Fault: wantFault(v.Form, i)})
+	for i := range in.Wants {
+		v.Wants[i].Fault = wantFault(v.Form, i)
 	}
-	p.explainForm(r.Context(), c, in, &v)
-	if len(in.Wants) == 0 && v.Form.Faults["wants"] != "" {
+	if v.Form.Faults["wants"] != "" && len(in.Wants) == 0 {
 		v.Form.Faults["wants"] = "Choose at least one thing from the list."
 	}
-	return view{template: "new", title: "Request access", data: &v, status: v.Form.status}, p.search(r, c, &v)
+	return view{template: "new", title: "Request access", data: &v, status: v.Form.status}, p.search(r, c, in, &v)
 }
 
-// explainForm says what is chosen means, and why it can or cannot be asked for.
-func (p *Portal) explainForm(ctx context.Context, c *caller, in api.NewRequest, v *newView) {
-	if len(in.Wants) == 0 {
-		return
+// sent says what follows.
+func sent(out api.Request) string {
+	if out.Trigger == access.BreakGlass {
+		return "You broke the glass. Everybody concerned is told, and it is reviewed afterwards by " + strings.Join(out.Approvers, ", ") + "."
 	}
-	out, err := p.explain(ctx, c, &explainCall{Body: api.Explain{Wants: in.Wants, For: in.For}})
-	if err != nil {
-		return // the form says what is wrong
+	return "Sent. It waits for " + strings.Join(out.Approvers, ", ") + "."
+}
+
+// sendable says what is wrong with a form that was sent: all of it at once,
+// what people wrote about it first.
+func (p *Portal) sendable(ctx context.Context, c *caller, in api.NewRequest, faults []api.Wrong) error {
+	_, err := p.newRequest(ctx, c, in)
+	shape := valid(in)
+	if shape == nil && len(faults) == 0 {
+		return err
 	}
-	for i, g := range out.Grants {
-		v.Wants[i].Means = g.Means
+	if known, ok := errors.AsType[*api.Problem](err); ok {
+		faults = append(faults, known.Errors...)
 	}
-	for _, f := range out.Flows {
-		if f.Flow == cmp.Or(out.Flow, out.Nearest) {
-			v.Explained = &f
+	if shape != nil {
+		faults = append(faults, shape.Errors...)
+	}
+	return wrongs("", faults...)
+}
+
+// consider judges what is chosen: which access flow is used, what it wants to
+// know, and who decides. What is not typed yet is not wrong.
+func (p *Portal) consider(r *http.Request, c *caller, in *api.NewRequest, v *newView) (faults []api.Wrong, err error) {
+	for _, w := range in.Wants {
+		v.Wants = append(v.Wants, wanted{Want: w, Value: wantValue(w)})
+	}
+	if i := slices.IndexFunc(c.config.Bundles, func(b config.Bundle) bool { return b.Name == in.Bundle }); i >= 0 {
+		v.Bundle = &bundle{Name: in.Bundle, Doc: c.config.Bundles[i].Doc}
+	}
+	keep := func(of []access.RequestField) {
+		for _, name := range slices.Sorted(maps.Keys(in.Fields)) {
+			if !slices.ContainsFunc(of, func(f access.RequestField) bool { return f.Name == name }) {
+				v.Kept = append(v.Kept, detail{access.RequestField{Name: name}, in.Fields[name]})
+				delete(in.Fields, name)
+			}
 		}
 	}
+	if in.StartAt != nil {
+		v.Start, v.Zone, v.StartAt = in.StartAt.Format(clockTime), in.StartAt.Location().String(), in.StartAt
+	} else {
+		v.Start = r.Form.Get("start")
+	}
+	if len(in.Wants) == 0 && in.Bundle == "" {
+		keep(nil)
+		return nil, nil
+	}
+	ask, wants, faults, err := p.ask(r.Context(), c, c.Person, in.Wants, in.For, in.Options)
+	if err != nil {
+		return nil, err
+	}
+	lengths, longest := lengthsOf(c.config.AccessFlows, ask)
+	if longest > 0 {
+		v.Durations, v.Longest = lengths, longest.String()
+	}
+	if len(lengths) > 0 && !v.Sent && !slices.Contains(lengths, ask.For) {
+		// Of the few that there are, the longest that is not longer than what was
+		// typed before they were known.
+		i := max(0, slices.IndexFunc(lengths, func(d access.Duration) bool { return d > ask.For })-1)
+		if lengths[len(lengths)-1] < ask.For {
+			i = len(lengths) - 1
+		}
+		ask.For, in.For = lengths[i], lengths[i].String()
+		r.PostForm.Set("for", in.For)
+		faults = slices.DeleteFunc(faults, func(w api.Wrong) bool { return w.Location == "body.for" })
+	}
+	if len(faults) > 0 {
+		keep(nil)
+		return faults, nil
+	}
+	out, err := p.explained(r.Context(), c, ask, wants)
+	if err != nil {
+		return nil, err
+	}
+	v.Explained = &out
+	for i, g := range out.Grants {
+		if i < len(v.Wants) {
+			v.Wants[i].Means, v.Wants[i].Told = g.Means, g.Told
+		} else {
+			v.Bundle.Items = append(v.Bundle.Items, wanted{Want: g.Want, Means: g.Means, Told: g.Told})
+		}
+	}
+	named := cmp.Or(out.Flow, out.Nearest)
+	for _, f := range out.Flows {
+		if f.Flow == named {
+			v.Flow = &f
+		}
+	}
+	var flow access.Flow
+	if i := slices.IndexFunc(c.config.AccessFlows, func(f access.Flow) bool { return f.Name == named }); i >= 0 {
+		flow = c.config.AccessFlows[i]
+	}
+	keep(flow.Fields)
+	for _, want := range flow.Fields {
+		v.Fields = append(v.Fields, detail{want, in.Fields[want.Name]})
+	}
+	v.Hint = flow.Justification.Hint
+	if at := location(flow.Timeframe.TimeZone); v.StartAt != nil {
+		v.Start, v.Zone = v.StartAt.In(at).Format(clockTime), at.String()
+	} else if v.Start == "" {
+		v.Zone = at.String()
+	}
+	switch {
+	case out.Flow == "":
+		v.Refusal = sentence(out.Text())
+		ask.BreakGlass, ask.Start = true, time.Time{}
+		_, longest = lengthsOf(c.config.AccessFlows, ask)
+		v.OnlyGlass = !in.BreakGlass && longest > 0
+	case out.Stuck != "":
+		v.Refusal = sentence(out.Stuck)
+	default:
+		v.Expected = expected(out, in.BreakGlass)
+	}
+	for i, s := range out.Steps {
+		one := step{Wants: s.Wants}
+		if len(out.Steps) > 1 {
+			one.Title = strings.TrimSuffix(fmt.Sprintf("Step %d of %d: %s", i+1, len(out.Steps), s.Name), ": ")
+		}
+		for _, email := range s.Who {
+			if who, ok := c.directory.ByAddress(email); ok {
+				one.Who = append(one.Who, who)
+			}
+		}
+		v.Steps = append(v.Steps, one)
+	}
+	return nil, nil
+}
+
+// lengthsOf are the durations that access flows give what is wanted: the only
+// ones where they name them, sorted, and the longest; 0 where none gives any.
+func lengthsOf(flows []access.Flow, a access.Ask) (only []access.Duration, longest access.Duration) {
+	free := false
+	for _, f := range flows {
+		a.For = f.MaxDuration
+		if len(f.Durations) > 0 {
+			a.For = slices.Max(f.Durations)
+		}
+		if _, err := access.ChooseFlow([]access.Flow{f}, a); err != nil {
+			continue
+		}
+		only, longest, free = append(only, f.Durations...), max(longest, a.For), free || len(f.Durations) == 0
+	}
+	if free {
+		return nil, longest
+	}
+	slices.Sort(only)
+	return slices.Compact(only), longest
 }
 
 // usual is the duration that the form proposes, where an access flow gives it.
@@ -166,40 +357,24 @@ const usual = access.Duration(time.Hour)
 
 // longest is the longest time for which an access flow lets the caller ask.
 func (c *caller) longest() (d access.Duration) {
-	for _, f := range c.config.AccessFlows {
-		if f.Requesters.Holds(c.Person) {
-			d = max(d, f.MaxDuration)
-		}
+	for _, f := range c.asksBy(c.Person, c.Person) {
+		d = max(d, f.MaxDuration)
 	}
-	return d
+	return cmp.Or(d, usual)
 }
 
-// draft judges what is asked for as when it is sent. Until then the reason may
-// be missing.
-func (p *Portal) draft(ctx context.Context, c *caller, in api.NewRequest, send bool) (access.Request, error) {
-	if !send && strings.TrimSpace(in.Reason) == "" {
-		in.Reason = "to be said"
+// expected is what somebody was shown who sends the form: the access flow, and
+// who decides on each step.
+func expected(out api.Explained, glass bool) string {
+	var steps []string
+	for _, s := range out.Steps {
+		steps = append(steps, fmt.Sprintf("%s (%s)", s.Wants, strings.Join(s.Who, ", ")))
 	}
-	shape := valid(in)
-	r, err := p.newRequest(ctx, c, in)
-	if shape == nil {
-		return r, err
+	shown := out.Flow + ": " + strings.Join(steps, ", then ")
+	if glass {
+		shown += ", after the glass is broken"
 	}
-	// All that is wrong is said at once, what people wrote about it first.
-	var faults []api.Wrong
-	if known, ok := errors.AsType[*api.Problem](err); ok {
-		faults = known.Errors
-	}
-	return r, wrongs("", append(faults, shape.Errors...)...)
-}
-
-// expected is what somebody was shown who sends the form.
-func expected(v newView) string {
-	emails := make([]string, len(v.Approvers))
-	for i, who := range v.Approvers {
-		emails[i] = who.Email
-	}
-	return v.Flow + ": " + strings.Join(emails, ", ")
+	return shown
 }
 
 // wantFault takes the first fault of a row.
@@ -213,10 +388,22 @@ func wantFault(f *form, i int) string {
 }
 
 // search fills in what can be chosen.
-func (p *Portal) search(r *http.Request, c *caller, v *newView) error {
-	if !slices.ContainsFunc(c.config.AccessFlows, func(f access.Flow) bool { return f.Requesters.Holds(c.Person) }) {
+func (p *Portal) search(r *http.Request, c *caller, want api.NewRequest, v *newView) error {
+	person, why := c.beneficiary(c.Person, want.OnBehalfOf)
+	if why != "" {
+		person = c.Person
+	}
+	v.Others = c.others(c.Person)
+	flows := c.asksBy(c.Person, person)
+	for _, f := range flows {
+		v.Glass, v.Ahead = v.Glass || f.Trigger == access.BreakGlass, max(v.Ahead, f.ScheduleAhead)
+	}
+	if len(v.Others) == 0 && len(flows) == 0 {
 		v.Nothing = "No access flow lets you ask for anything. An administrator can change that."
 		return nil
+	}
+	if err := p.bundles(r.Context(), c, flows, person, v); err != nil {
+		return err
 	}
 	for _, in := range c.integrations {
 		if !in.Removed && in.Removal == nil {
@@ -249,17 +436,57 @@ func (p *Portal) search(r *http.Request, c *caller, v *newView) error {
 	}
 	v.Found = found(len(rows), v.Next != "", f, in.Name)
 	for _, row := range rows {
-		v.Results = append(v.Results, c.result(in, row, v.Wants))
+		v.Results = append(v.Results, c.result(in, row, flows, person, v.Wants))
 	}
 	return nil
 }
 
-// result says what the caller may ask for on a resource.
-func (c *caller) result(in store.IntegrationRow, row store.ResourceRow, wants []wanted) result {
+// bundles fills in those of which one access flow offers a person everything.
+func (p *Portal) bundles(ctx context.Context, c *caller, flows []access.Flow, person access.Person, v *newView) error {
+	var all []access.Entitlement
+	for _, b := range c.config.Bundles {
+		for _, item := range b.Items {
+			if in, ok := c.integration(item.Integration); ok && in.Removal == nil {
+				resource, _ := access.ParseResource(item.Resource) // it was parsed when it was applied
+				all = append(all, access.Entitlement{Integration: in.ID, Resource: resource, Permission: item.Permission})
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	catalog, err := p.opts.Store.Named(ctx, all)
+	if err != nil {
+		return err
+	}
+	for _, b := range c.config.Bundles {
+		one, asked := bundle{Name: b.Name, Doc: b.Doc}, []access.Asked{}
+		for _, item := range b.Items {
+			one.Items = append(one.Items, wanted{Want: api.Want(item)})
+			in, ok := c.integration(item.Integration)
+			at := slices.IndexFunc(catalog, func(r store.ResourceRow) bool {
+				return ok && in.Removal == nil && r.Integration == in.ID && r.Resource.String() == item.Resource && slices.Contains(r.Permissions, item.Permission)
+			})
+			if at >= 0 {
+				asked = append(asked, asks(in, catalog[at].Found, item.Permission))
+			}
+		}
+		offers := func(f access.Flow) bool {
+			return !slices.ContainsFunc(asked, func(a access.Asked) bool { return !access.Offered([]access.Flow{f}, person, a) })
+		}
+		if len(asked) == len(b.Items) && slices.ContainsFunc(flows, offers) {
+			v.Bundles = append(v.Bundles, one)
+		}
+	}
+	return nil
+}
+
+// result says what a person may have on a resource.
+func (c *caller) result(in store.IntegrationRow, row store.ResourceRow, flows []access.Flow, person access.Person, wants []wanted) result {
 	out := result{Resource: row.Resource.String(), Note: row.Note}
 	for _, permission := range row.Permissions {
 		want := api.Want{Integration: in.Name, Resource: out.Resource, Permission: permission}
-		if _, err := access.ChooseFlow(c.config.AccessFlows, c.Person, []access.Asked{asks(in, row.Found, permission)}, access.Duration(time.Second)); err == nil {
+		if access.Offered(flows, person, asks(in, row.Found, permission)) {
 			chosen := slices.ContainsFunc(wants, func(w wanted) bool { return w.Want == want })
 			out.Choices = append(out.Choices, choice{Permission: permission, Value: wantValue(want), Chosen: chosen})
 		}

@@ -78,7 +78,7 @@ func TestNoticesOnPages(t *testing.T) {
 		}
 	}
 	newest := upTo.FindStringSubmatch(r.as(ana, "GET", "/inbox", nil).body)[1]
-	r.tell(ana, access.Notice{Key: "later", Kind: access.NoticeEnded, Text: "told after the page was read"})
+	r.tell(ana, access.Notice{Key: "later", Kind: access.NoticeGranted, Text: "told after the page was read"})
 	r.shows(r.as(cy, "POST", "/notices/seen", url.Values{"up_to": {newest}}), http.StatusNotFound)
 	r.shows(r.as(ana, "POST", "/notices/seen", url.Values{}), http.StatusUnprocessableEntity)
 	res := r.as(ana, "POST", "/notices/seen", url.Values{"up_to": {newest}, "from": {"/inbox"}})

@@ -30,16 +30,20 @@ type route struct {
 // routes are all addresses of the pages.
 func (p *Portal) routes() []route {
 	return []route{
-		{"GET /{$}", p.page(p.homePage)},
+		{"GET /{$}", p.page(p.withTold(p.homePage))},
 		{"GET /request", p.page(p.newPage)},
 		{"POST /request", p.page(p.newPage)},
-		{"GET /inbox", p.page(p.inboxPage)},
+		{"GET /inbox", p.page(p.withTold(p.inboxPage))},
+		{"POST /notices/seen", p.page(p.seenPage)},
 		{"GET /all", p.page(p.allPage)},
 		{"GET /sweep", p.page(p.sweepsPage)},
 		{"GET /sweep/{name}", p.page(p.sweepPage)},
 		{"POST /sweep/{name}", p.page(p.sweepNowPage)},
 		{"GET /remove/{name}", p.page(p.removalPage)},
 		{"POST /remove/{name}", p.page(p.removePage)},
+		{"GET /changes", p.page(p.changesPage)},
+		{"GET /changes/{id}", p.page(p.changePage)},
+		{"POST /changes/{id}", p.page(p.decideChangePage)},
 		{"GET /restore", p.page(p.restorePage)},
 		{"POST /restore", p.page(p.restoreNowPage)},
 		{"GET /requests/{id}", p.page(p.requestPage)},
@@ -63,6 +67,7 @@ type view struct {
 	data     any
 	status   int  // 200 when 0
 	changing bool // what it shows goes on by itself
+	told     *toldView
 
 	to   string
 	note string // what to say there
@@ -77,6 +82,7 @@ type layout struct {
 	Dev      bool
 	Narrow   bool
 	Changing bool
+	Told     *toldView
 	Data     any
 }
 
@@ -136,12 +142,15 @@ func (p *Portal) page(do func(*http.Request, *caller) (view, error)) http.Handle
 
 // render writes a page; c is nil when nobody is signed in.
 func (p *Portal) render(w http.ResponseWriter, r *http.Request, c *caller, v view) {
-	l := layout{Title: v.title, Dev: p.opts.Dev, Data: v.data, Changing: v.changing, Narrow: c == nil}
+	l := layout{Title: v.title, Dev: p.opts.Dev, Data: v.data, Told: v.told, Changing: v.changing, Narrow: c == nil}
 	if c != nil {
 		l.Who = &c.Person
-		l.Nav = []tab{{Path: "/", Text: "My access"}, {Path: "/request", Text: "Request"}, {Path: "/inbox", Text: "Inbox"}}
+		l.Nav = []tab{{Path: "/", Text: "My access"}, {Path: "/request", Text: "Request"}, {Path: "/inbox", Text: p.inboxTab(r.Context(), c, v.told)}}
 		if c.administrator() {
 			l.Nav = append(l.Nav, tab{Path: "/all", Text: "All access"})
+			if c.config.TwoPersonChanges {
+				l.Nav = append(l.Nav, tab{Path: "/changes", Text: "Changes"})
+			}
 		}
 		if len(c.mine()) > 0 {
 			l.Nav = append(l.Nav, tab{Path: "/sweep", Text: "Sweep"})
@@ -210,14 +219,14 @@ func assetPath(name string) string {
 
 // parsePages reads the templates: each page with the layout.
 func (p *Portal) parsePages() (map[string]*template.Template, error) {
-	base, err := template.New("").Funcs(p.functions()).ParseFS(files, "templates/layout.html")
+	base, err := template.New("").Funcs(p.functions()).ParseFS(files, "templates/layout.html", "templates/told.html")
 	if err != nil {
 		return nil, err
 	}
 	pages := map[string]*template.Template{}
 	names, err := fs.Glob(files, "templates/*.html")
 	for _, name := range names {
-		if path.Base(name) == "layout.html" {
+		if base := path.Base(name); base == "layout.html" || base == "told.html" {
 			continue
 		}
 		t, err := base.Clone()

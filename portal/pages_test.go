@@ -117,7 +117,11 @@ func TestRoutesAndPeople(t *testing.T) {
 		{route: "GET /request", path: "/request", want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 200, "": 303}, has: map[string]string{ana: "+ read_only", cy: "+ read_only"}},
 		{route: "POST /request", path: "/request", form: form("do", "send"), want: map[string]int{ana: 422, bo: 422, cy: 422, eve: 422, "": 401}},
 		{route: "GET /inbox", path: "/inbox", want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 200, "": 303}, has: map[string]string{cy: waiting.ID}},
+		{route: "POST /notices/seen", path: "/notices/seen", form: form("up_to", "ntc-none"), want: map[string]int{ana: 404, bo: 404, cy: 404, eve: 404, "": 401}},
 		{route: "GET /all", path: "/all", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 303}, has: map[string]string{bo: running.ID}},
+		{route: "GET /changes", path: "/changes", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 303}},
+		{route: "GET /changes/{id}", path: "/changes/chg-0", want: map[string]int{ana: 403, bo: 404, cy: 403, eve: 403, "": 303}},
+		{route: "POST /changes/{id}", path: "/changes/chg-0", form: form("verdict", "approve"), want: map[string]int{ana: 403, bo: 404, cy: 403, eve: 403, "": 401}},
 		{route: "GET /restore", path: "/restore", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 303}},
 		{route: "POST /restore", path: "/restore", form: form("do", "compare"), want: map[string]int{ana: 403, bo: 303, cy: 403, eve: 403, "": 401}},
 		{route: "GET /remove/{name}", path: "/remove/crm", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 303}, has: map[string]string{bo: "Remove crm"}},
@@ -162,10 +166,15 @@ func TestRoutesAndPeople(t *testing.T) {
 		{route: "POST " + api.Prefix + "/integrations/{name}/removal/cancellation", path: "crm", body: `{}`, want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
 		{route: "GET " + api.Prefix + "/config", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
 		{route: "PUT " + api.Prefix + "/config", body: lapseYAML, want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
+		{route: "GET " + api.Prefix + "/changes", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
+		{route: "GET " + api.Prefix + "/changes/{id}", path: "chg-0", want: map[string]int{ana: 403, bo: 404, cy: 403, eve: 403, "": 401}},
+		{route: "POST " + api.Prefix + "/changes/{id}/decision", path: "chg-0", body: `{"verdict":"approve"}`, want: map[string]int{ana: 403, bo: 404, cy: 403, eve: 403, "": 401}},
 		{route: "GET " + api.Prefix + "/audit/verify", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
 		{route: "GET " + api.Prefix + "/audit/events", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
 		{route: "GET " + api.Prefix + "/restore", want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
 		{route: "POST " + api.Prefix + "/restore/accept", body: `{"reason":"x"}`, want: map[string]int{ana: 403, bo: 200, cy: 403, eve: 403, "": 401}},
+		{route: "GET " + api.Prefix + "/notices", want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 200, "": 401}},
+		{route: "POST " + api.Prefix + "/notices/seen", body: `{"up_to":"ntc-none"}`, want: map[string]int{ana: 404, bo: 404, cy: 404, eve: 404, "": 401}},
 		{route: "GET " + api.Prefix + "/health", want: map[string]int{ana: 200, bo: 200, cy: 200, eve: 200, "": 200}},
 	}
 	var tried []string
@@ -326,14 +335,14 @@ func TestRequestForm(t *testing.T) {
 		t.Errorf("the rows are lost: %q", got)
 	}
 	typed = url.Values{"want": {public}, "for": {"1h"}, "reason": {" "}, "do": {"send"}}
-	r.shows(r.as(ana, "POST", "/request", typed), http.StatusUnprocessableEntity, `id="reason-fault"`, "analysts: "+cy)
+	r.shows(r.as(ana, "POST", "/request", typed), http.StatusUnprocessableEntity, `id="reason-fault"`, "analysts: integration_owner ("+cy)
 	typed = url.Values{"want": {public}, "for": {"9h"}, "reason": {"x"}, "do": {"send"}}
 	r.shows(r.as(ana, "POST", "/request", typed), http.StatusForbidden, "8h at most, and there is 9h", `value="9h"`)
 	typed = url.Values{"for": {"1h"}, "reason": {strings.Repeat("x", 1001)}, "do": {"send"}}
 	r.shows(r.as(ana, "POST", "/request", typed), http.StatusUnprocessableEntity, `id="reason-fault"`, "Choose at least one thing")
 
 	// Nobody else may decide on it: that is said before it is sent.
-	r.shows(r.as(cy, "POST", "/request", url.Values{"want": {public}, "for": {"1h"}}), http.StatusOK, "Nobody may approve this request")
+	r.shows(r.as(cy, "POST", "/request", url.Values{"want": {public}, "for": {"1h"}}), http.StatusOK, "Nobody may approve read_only on shop schema:shop/public: the access flow")
 	if len(r.temporal.started) > 0 {
 		t.Fatalf("workflows were started: %v", r.temporal.started)
 	}

@@ -11,6 +11,7 @@ package portal
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
 	"html/template"
@@ -73,7 +74,7 @@ type Portal struct {
 
 // New makes a portal.
 func New(o Options) (*Portal, error) {
-	p := &Portal{opts: o, control: &activities.Control{Store: o.Store, Temporal: o.Temporal, Kinds: o.Kinds, Log: o.Log}}
+	p := &Portal{opts: o, control: &activities.Control{Store: o.Store, Temporal: o.Temporal, Kinds: o.Kinds, PortalKey: o.Keys.PortalKey.Public().(ed25519.PublicKey), Log: o.Log}}
 	rand.Read(p.cookies[:]) // never fails: see crypto/rand
 	ui, err := p.uiHandler()
 	if err != nil {
@@ -180,8 +181,10 @@ func (p *Portal) apiHandler() http.Handler {
 	p.registerIntegrations(known)
 	p.registerRemoval(known)
 	p.registerConfig(known)
+	p.registerChanges(known)
 	p.registerAudit(known)
 	p.registerRestore(known)
+	p.registerNotices(known)
 
 	return mux
 }

@@ -16,7 +16,7 @@ import (
 
 // requestView is a request as its page shows it.
 type requestView struct {
-	api.Request
+	shown
 	May         map[string]bool // verdicts that would count now
 	Credentials []string        // integrations with a login that Lapse made
 	Room        access.Duration // how much longer it may last at most
@@ -51,6 +51,33 @@ func (v requestView) Typed(name, field string) string {
 	return v.form.Value(field)
 }
 
+// For is the duration that the form of a decision proposes, or what was typed.
+func (v requestView) For() string {
+	if v.failed == "decisions" && v.form.Values.Has("for") {
+		return v.form.Value("for")
+	}
+	return v.Lasts().String()
+}
+
+// row is one of the things that a decision is about.
+type row struct {
+	api.Hold
+	Value   string
+	Checked bool
+}
+
+// Rows are what the form of a decision lets somebody leave out.
+func (v requestView) Rows() (rows []row) {
+	for _, h := range v.Kept() {
+		r := row{Hold: h, Value: wantValue(api.Want{Integration: h.Integration, Resource: h.Resource, Permission: h.Permission}), Checked: true}
+		if v.failed == "decisions" && v.form.Values.Has("asked") {
+			r.Checked = slices.Contains(v.form.Values["keep"], r.Value)
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
 func (p *Portal) requestPage(r *http.Request, c *caller) (view, error) {
 	return p.showPage(r, c, "", nil)
 }
@@ -63,11 +90,17 @@ func (p *Portal) showPage(r *http.Request, c *caller, failed string, why error) 
 		return view{}, err
 	}
 	v := requestView{May: map[string]bool{}, failed: failed, form: p.failure(r, why)}
-	if v.Request, err = p.show(r.Context(), c, row); err != nil {
+	q, err := p.show(r.Context(), c, row)
+	if err != nil {
+		return view{}, err
+	}
+	v.shown = c.shown(row, q)
+	m, err := c.matterNow(r.Context(), row)
+	if err != nil {
 		return view{}, err
 	}
 	for verdict := range updates {
-		v.May[string(verdict)] = c.may(verdict, row.Request) == "" && timely(row, access.Decision{Verdict: verdict}, c.now) == nil
+		v.May[string(verdict)] = c.may(verdict, m) && timely(row, m, access.Decision{Verdict: verdict}, c.now) == nil
 	}
 	if row.PersonID == c.ID {
 		v.Credentials = p.credentials(c, row)
@@ -78,18 +111,16 @@ func (p *Portal) showPage(r *http.Request, c *caller, failed string, why error) 
 		}
 		delete(v.May, string(access.Revoke)) // one's own is given back
 	}
+	if v.Alone() {
+		delete(v.May, string(access.Extend)) // it lasts as long as its flow gives it
+	}
 	if v.May[string(access.Deny)] {
 		delete(v.May, string(access.Revoke)) // the same
 	}
 	if p.opts.UI != "" && c.administrator() {
 		v.Workflow = UIPath + "/namespaces/" + url.PathEscape(p.opts.Namespace) + "/workflows/" + url.PathEscape(workflows.RequestID(row.ID))
 	}
-	return view{template: "request", title: title(v.Holds), data: v, status: v.form.status, changing: changing(v.Request)}, nil
-}
-
-// changing reports whether a request goes on without anybody doing something here.
-func changing(q api.Request) bool {
-	return underWay(q.State) || q.State == access.StateEnding || q.State == access.StateOverdue || slices.ContainsFunc(q.Holds, awaits)
+	return view{template: "request", title: title(v.Holds), data: v, status: v.form.status, changing: v.changing()}, nil
 }
 
 // awaited is what only the person can do on the target, such as to accept an
@@ -114,11 +145,6 @@ func (requestView) Awaits(h api.Hold) *awaited {
 }
 
 func awaits(h api.Hold) bool { return h.State == access.StatePending && h.Evidence.Grant != nil }
-
-// Undecided reports whether the request waits for a decision.
-func (v requestView) Undecided() bool {
-	return v.State == access.StatePending && !slices.ContainsFunc(v.Holds, awaits)
-}
 
 // credentials are the integrations on which a request has a login of Lapse's.
 func (p *Portal) credentials(c *caller, row store.RequestRow) (names []string) {
@@ -151,9 +177,9 @@ func again(q api.Request) string {
 	return "/request?" + query.Encode()
 }
 
-// act does what a form on the page of a request asks for, and shows the form
-// again when that fails.
-func act[B any](p *Portal, r *http.Request, c *caller, name string, body B, do func(in *decideBy[B]) (api.Request, error)) (view, error) {
+// act does what a form on the page of a request asks for, says what came of it,
+// and shows the form again when that fails.
+func act[B any](p *Portal, r *http.Request, c *caller, name string, body B, do func(in *decideBy[B]) (api.Request, error), note func(shown) string) (view, error) {
 	if faults := valid(body); faults != nil {
 		return p.showPage(r, c, name, faults)
 	}
@@ -163,49 +189,82 @@ func act[B any](p *Portal, r *http.Request, c *caller, name string, body B, do f
 	if err != nil {
 		return p.showPage(r, c, name, err)
 	}
-	to := "/requests/" + url.PathEscape(in.ID)
-	if r.PostForm.Get("from") == "inbox" {
-		to = "/inbox"
+	v := view{to: "/requests/" + url.PathEscape(in.ID), note: "It counts. What follows from it is under way."}
+	if out.Note == "" {
+		v.note = note(shown{Request: out, now: c.now})
 	}
-	return view{to: to, note: outcomeNote(name, out)}, nil
+	if r.PostForm.Get("from") == "inbox" {
+		v.to = "/inbox"
+	}
+	return v, nil
 }
 
-// outcomeNote says what came of a form.
-func outcomeNote(name string, out api.Request) string {
-	if out.Note != "" {
-		return "It counts. What follows from it is under way."
+// decidedNote says what came of an approval or a denial.
+func decidedNote(q shown) string {
+	if q.Undecided() {
+		turn := ""
+		if name := q.Turn(); name != "" {
+			turn = ", " + strings.ToLower(name[:1]) + name[1:]
+		}
+		return "Your approval counts. The request of " + q.Person + " waits for " + q.WaitsFor() + turn + "."
 	}
-	subject := "The request of " + out.Person
-	switch name {
-	case "extension":
-		return "Extended."
-	case "decisions":
-		return subject + " is " + string(out.State) + "."
+	note := "The request of " + q.Person + " is " + string(q.State) + "."
+	if q.Scheduled() {
+		note += " It begins in " + span(q.StartAt.Sub(q.now)) + "."
 	}
-	if out.State == access.StateEnded {
+	return note
+}
+
+// reviewedNote says what came of a review.
+func reviewedNote(q shown) string {
+	switch q.Review {
+	case access.ReviewBad:
+		return "Your objection is on record. It ends no access: revoke what should not be there."
+	case access.ReviewDue:
+		return "Your review counts. It waits for " + q.WaitsFor() + " too."
+	}
+	return "Your review counts, and the review is complete."
+}
+
+// endedNote says what came of ending access.
+func endedNote(q shown) string {
+	if q.State == access.StateEnded {
 		return "It has ended."
 	}
-	return "It is " + string(out.State) + "."
+	return "It is " + string(q.State) + "."
 }
 
 func (p *Portal) decidePage(r *http.Request, c *caller) (view, error) {
 	body := api.Decide{Verdict: access.Verdict(r.PostForm.Get("verdict")), Reason: r.PostForm.Get("reason")}
-	return act(p, r, c, "decisions", body, func(in *decideBy[api.Decide]) (api.Request, error) { return p.judge(r.Context(), c, in) })
+	note := decidedNote
+	switch {
+	case body.Verdict == access.Approve:
+		body.For = strings.TrimSpace(r.PostForm.Get("for"))
+		for _, value := range r.PostForm["asked"] {
+			if w, ok := parseWant(value); ok && !slices.Contains(r.PostForm["keep"], value) {
+				body.Without = append(body.Without, w)
+			}
+		}
+	case body.Verdict.Reviews():
+		note = reviewedNote
+	}
+	return act(p, r, c, "decisions", body, func(in *decideBy[api.Decide]) (api.Request, error) { return p.judge(r.Context(), c, in) }, note)
 }
 
 func (p *Portal) extendPage(r *http.Request, c *caller) (view, error) {
 	body := api.Extend{By: strings.TrimSpace(r.PostForm.Get("by"))}
-	return act(p, r, c, "extension", body, func(in *decideBy[api.Extend]) (api.Request, error) { return p.extend(r.Context(), c, in) })
+	return act(p, r, c, "extension", body, func(in *decideBy[api.Extend]) (api.Request, error) { return p.extend(r.Context(), c, in) },
+		func(shown) string { return "Extended." })
 }
 
 func (p *Portal) releasePage(r *http.Request, c *caller) (view, error) {
 	body := api.Why{Reason: r.PostForm.Get("reason")}
-	return act(p, r, c, "release", body, func(in *decideBy[api.Why]) (api.Request, error) { return p.release(r.Context(), c, in) })
+	return act(p, r, c, "release", body, func(in *decideBy[api.Why]) (api.Request, error) { return p.release(r.Context(), c, in) }, endedNote)
 }
 
 func (p *Portal) revokePage(r *http.Request, c *caller) (view, error) {
 	body := api.Why{Reason: r.PostForm.Get("reason")}
-	return act(p, r, c, "revoke", body, func(in *decideBy[api.Why]) (api.Request, error) { return p.revoke(r.Context(), c, in) })
+	return act(p, r, c, "revoke", body, func(in *decideBy[api.Why]) (api.Request, error) { return p.revoke(r.Context(), c, in) }, endedNote)
 }
 
 // credentialView is a credential as it is shown, this once.

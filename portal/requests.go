@@ -50,15 +50,15 @@ type newRequest struct {
 }
 
 func (p *Portal) createRequest(ctx context.Context, c *caller, in *newRequest) (out api.Request, err error) {
-	r, err := p.newRequest(ctx, c, in.Body)
+	m, err := p.newRequest(ctx, c, in.Body)
 	if err != nil {
 		return out, err
 	}
 	if in.Key != "" {
 		// The same key names the same request.
-		r.ID = keyedID(c.ID, in.Key)
+		m.Request.ID = keyedID(c.ID, in.Key)
 	}
-	row, err := p.keep(ctx, c, r)
+	row, err := p.keep(ctx, c, m)
 	if err != nil {
 		return out, err
 	}
@@ -74,47 +74,185 @@ func (p *Portal) createRequest(ctx context.Context, c *caller, in *newRequest) (
 }
 
 // newRequest judges what is asked for, and puts it together.
-func (p *Portal) newRequest(ctx context.Context, c *caller, in api.NewRequest) (r access.Request, err error) {
+func (p *Portal) newRequest(ctx context.Context, c *caller, in api.NewRequest) (m access.Matter, err error) {
 	if c.version == 0 {
-		return r, problem(http.StatusConflict, "apply one with lapse apply -f lapse.yaml", "there is no configuration yet")
+		return m, problem(http.StatusConflict, "apply one with lapse apply -f lapse.yaml", "there is no configuration yet")
 	}
 	var faults []api.Wrong
-	d, err := access.ParseDuration(in.For)
-	if err != nil || d.Std() < time.Second {
-		faults = append(faults, api.Wrong{Location: "body.for", Message: "want a duration of at least 1s, for example 30m, 8h or 1h30m"})
-	}
 	if in.Reason = strings.TrimSpace(in.Reason); in.Reason == "" {
 		faults = append(faults, api.Wrong{Location: "body.reason", Message: "say why: those who decide read it"})
 	}
-	asked, more, err := p.asked(ctx, c, in.Wants)
+	ask, _, more, err := p.ask(ctx, c, c.Person, in.Wants, in.For, in.Options)
 	if err != nil {
-		return r, err
+		return m, err
 	}
 	if faults = append(faults, more...); len(faults) > 0 {
-		return r, wrongs("lapse integrations list and lapse resources NAME list what there is; lapse discover NAME reads it again", faults...)
+		return m, wrongs("lapse integrations list and lapse resources NAME list what there is; lapse discover NAME reads it again", faults...)
 	}
-	flow, err := access.ChooseFlow(c.config.AccessFlows, c.Person, asked, d)
+	flow, err := access.ChooseFlow(c.config.AccessFlows, ask)
 	if err != nil {
-		return r, problem(http.StatusForbidden, "ask for less, or have an access flow changed", "%v", err)
+		return m, problem(http.StatusForbidden, "ask for less, or have an access flow changed", "%v", err)
 	}
-	if len(access.Approvers(flow, asked, c.Person, c.people)) == 0 {
-		return r, problem(http.StatusConflict, "have an owner named for it, or another approver in the access flow "+flow.Name,
-			"nobody may approve this request: the access flow %s wants %s, and nobody else than you is one for all that is asked",
-			flow.Name, strings.Join(flow.Approval.Steps[0].AnyOf, " or "))
+	for _, w := range flow.Faults(in.Reason, in.Fields) {
+		faults = append(faults, api.Wrong{Location: "body." + w.Field, Message: w.Message})
 	}
-	now := c.now.UTC()
-	r = access.Request{
-		ID: access.NewID("req"), PersonID: c.ID, Reason: in.Reason, Duration: d, Asked: asked, Flow: flow.Name, FlowVersion: c.version,
-		CreatedAt: now, ExpiresAt: now.Add(flow.Approval.ExpiresAfter.Std()),
+	if len(faults) > 0 {
+		return m, wrongs("", faults...)
 	}
-	for range asked {
-		r.HoldIDs = append(r.HoldIDs, access.NewID("hold"))
+	m = c.drafted(ask, flow)
+	m.Request.Reason, m.Request.Bundle, m.Request.Fields = in.Reason, in.Bundle, trimmed(in.Fields)
+	if why := m.Stuck(); why != "" {
+		return m, problem(http.StatusConflict, "have an owner named for it, or another approver or a fallback in the access flow "+flow.Name, "%s", why)
 	}
-	return r, nil
+	why, err := p.mayBreak(ctx, c, m)
+	if err == nil && why != "" {
+		err = problem(http.StatusForbidden, "have the review done first", "%s", why)
+	}
+	return m, err
 }
 
-// asked finds what is wanted in the catalog.
-func (p *Portal) asked(ctx context.Context, c *caller, wants []api.Want) (asked []access.Asked, faults []api.Wrong, err error) {
+// ask is what somebody wants as flows judge it, with all that is wanted, or
+// what is wrong with it.
+func (p *Portal) ask(ctx context.Context, c *caller, by access.Person, wants []api.Want, length string, o api.Options) (a access.Ask, all []api.Want, faults []api.Wrong, err error) {
+	wrong := func(field, message string) {
+		faults = append(faults, api.Wrong{Location: "body." + field, Message: message})
+	}
+	a = access.Ask{By: by, Now: c.now.UTC(), BreakGlass: o.BreakGlass}
+	if a.For, err = access.ParseDuration(length); err != nil || a.For.Std() < time.Second {
+		wrong("for", "want a duration of at least 1s, for example 30m, 8h or 1h30m")
+	}
+	var why string
+	if a.Person, why = c.beneficiary(by, o.OnBehalfOf); why != "" {
+		wrong("on_behalf_of", why)
+	}
+	switch {
+	case o.StartAt == nil:
+	case o.BreakGlass:
+		wrong("start_at", "leave it out: access that is taken by breaking the glass begins at once")
+	case o.StartAt.Before(c.now.Add(-startGrace)):
+		wrong("start_at", "is past: leave it out for access that begins once it is approved")
+	default:
+		a.Start = o.StartAt.UTC()
+	}
+	if len(wants) == 0 && o.Bundle == "" {
+		wrong("wants", "want at least one thing to ask for, or a bundle")
+	}
+	if all, why = c.bundled(wants, o.Bundle); why != "" {
+		wrong("bundle", why)
+	}
+	var more []api.Wrong
+	a.Asked, more, err = p.asked(ctx, c, all, len(wants))
+	return a, all, append(faults, more...), err
+}
+
+// startGrace is how long past a beginning may be that counts as at once: clocks
+// differ, and people choose the minute that it is.
+const startGrace = 2 * time.Minute
+
+// mayBreak says why somebody may not break the glass; empty where they may, and
+// where nobody breaks any.
+func (p *Portal) mayBreak(ctx context.Context, c *caller, m access.Matter) (why string, err error) {
+	if m.Flow.Trigger != access.BreakGlass {
+		return "", nil
+	}
+	if m.Owes, err = c.store.Owes(ctx, m); err != nil {
+		return "", err
+	}
+	by := cmp.Or(m.Request.AskedBy, m.Request.PersonID)
+	return m.May(access.Decision{Verdict: access.Break, By: by, ByEmail: c.email(by), At: m.Now}), nil
+}
+
+// drafted is the matter of a request that nobody has made yet.
+func (c *caller) drafted(a access.Ask, flow access.Flow) access.Matter {
+	m := flow.Draft(a, c.directory, c.config.Administrators)
+	m.Request.FlowVersion = c.version
+	return m
+}
+
+// trimmed are the fields that somebody filled in.
+func trimmed(fields map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, value := range fields {
+		if value = strings.TrimSpace(value); value != "" {
+			out[name] = value
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// beneficiary is the person whose access a request becomes, or what is wrong
+// with the address. Nobody learns by it who is in the directory.
+func (c *caller) beneficiary(by access.Person, address string) (p access.Person, why string) {
+	if address == "" || access.SameEmail(address, by.Email) {
+		return by, ""
+	}
+	if p, ok := c.directory.ByAddress(address); ok && (p.ID == by.ID || len(c.asksBy(by, p)) > 0) {
+		return p, ""
+	}
+	others := emails(c.others(by))
+	if why = "no access flow lets you ask for this person"; len(others) > 0 {
+		why += ": " + spec.DidYouMean(address, others)
+	}
+	return p, why
+}
+
+// asksBy are the access flows by which somebody may ask for a person at all.
+func (c *caller) asksBy(by, person access.Person) (flows []access.Flow) {
+	for _, f := range c.config.AccessFlows {
+		anyTime := f
+		anyTime.Timeframe, anyTime.Durations = access.Timeframe{}, nil // judged with the request
+		if f.Trigger != access.Automatic && anyTime.Admits(access.Ask{Person: person, By: by, Now: c.now}) == "" {
+			flows = append(flows, f)
+		}
+	}
+	return flows
+}
+
+// mostOthers is how many people are suggested to somebody who asks for others.
+const mostOthers = 100
+
+// others are people for whom an access flow lets somebody ask.
+func (c *caller) others(by access.Person) (list []access.Person) {
+	if !slices.ContainsFunc(c.config.AccessFlows, func(f access.Flow) bool {
+		return f.OnBehalf.Manager || len(f.OnBehalf.By.Any)+len(f.OnBehalf.By.All) > 0
+	}) {
+		return nil
+	}
+	for _, p := range c.directory.People() {
+		if p.ID != by.ID && len(list) < mostOthers && len(c.asksBy(by, p)) > 0 {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// bundled puts what a bundle holds behind what is wanted.
+func (c *caller) bundled(wants []api.Want, bundle string) (all []api.Want, why string) {
+	if bundle == "" {
+		return wants, ""
+	}
+	i := slices.IndexFunc(c.config.Bundles, func(b config.Bundle) bool { return b.Name == bundle })
+	if i < 0 {
+		var names []string
+		for _, b := range c.config.Bundles {
+			names = append(names, b.Name)
+		}
+		return wants, "there is no such bundle: " + spec.DidYouMean(bundle, names)
+	}
+	all = slices.Clone(wants)
+	for _, item := range c.config.Bundles[i].Items {
+		if want := (api.Want{Integration: item.Integration, Resource: item.Resource, Permission: item.Permission}); !slices.Contains(all, want) {
+			all = append(all, want)
+		}
+	}
+	return all, ""
+}
+
+// asked finds what is wanted in the catalog. Those from own on are of a bundle.
+func (p *Portal) asked(ctx context.Context, c *caller, wants []api.Want, own int) (asked []access.Asked, faults []api.Wrong, err error) {
 	named := make([]access.Entitlement, len(wants))
 	for i, want := range wants {
 		if in, ok := c.integration(want.Integration); ok {
@@ -128,7 +266,11 @@ func (p *Portal) asked(ctx context.Context, c *caller, wants []api.Want) (asked 
 	}
 	for i, want := range wants {
 		wrong := func(field, format string, args ...any) {
-			faults = append(faults, api.Wrong{Location: fmt.Sprintf("body.wants[%d].%s", i, field), Message: fmt.Sprintf(format, args...)})
+			w := api.Wrong{Location: fmt.Sprintf("body.wants[%d].%s", i, field), Message: fmt.Sprintf(format, args...)}
+			if i >= own {
+				w = api.Wrong{Location: "body.bundle", Message: fmt.Sprintf("%s on %s %s: the %s ", want.Permission, want.Integration, want.Resource, field) + w.Message}
+			}
+			faults = append(faults, w)
 		}
 		in, ok := c.integration(want.Integration)
 		if !ok {
@@ -206,19 +348,39 @@ func keyedID(person, key string) string {
 	return "req-" + strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))
 }
 
-// keep stores a request with its event, or finds the one that is stored under
-// its id already and asks for the same.
-func (p *Portal) keep(ctx context.Context, c *caller, r access.Request) (store.RequestRow, error) {
+// keep stores a request with its event, and with the decision of who breaks the
+// glass; or finds the one that is stored under its id already and asks for the
+// same.
+func (p *Portal) keep(ctx context.Context, c *caller, m access.Matter) (row store.RequestRow, err error) {
+	r := m.Request
+	var decisions []access.Decision
+	verb := "asks"
+	if m.Flow.Trigger == access.BreakGlass {
+		d := c.signable(store.RequestRow{Request: r}, access.Decision{Verdict: access.Break, Reason: r.Reason})
+		if err := c.open(r.Integrations()...); err != nil {
+			return row, err
+		}
+		decisions, verb = append(decisions, d.Sign(p.opts.Keys.PortalKey)), "breaks the glass"
+	}
 	event := access.Event{Key: "request/" + r.ID + "/created", Kind: "request.created", At: r.CreatedAt, Actor: c.ID, RequestID: r.ID,
-		Text: fmt.Sprintf("%s asks for %s for %s: %s", c.Email, summary(r), r.Duration, r.Reason)}
-	failed := p.opts.Store.CreateRequest(ctx, r, event)
-	row, err := p.opts.Store.Request(ctx, r.ID)
+		Text: fmt.Sprintf("%s %s for %s for %s: %s", c.Email, verb, summary(r), r.Duration, r.Reason)}
+	if r.AskedBy != "" {
+		event.Text = fmt.Sprintf("%s %s on behalf of %s for %s for %s: %s", c.Email, verb, c.email(r.PersonID), summary(r), r.Duration, r.Reason)
+	}
+	failed := p.opts.Store.CreateRequest(ctx, r, event, decisions...)
+	row, err = p.opts.Store.Request(ctx, r.ID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return row, failed
 	case err != nil:
 		return row, err
-	case row.Reason != r.Reason || row.Duration != r.Duration || !slices.Equal(entitlements(row.Request), entitlements(r)):
+	}
+	if err := c.learn(ctx, row); err != nil {
+		return row, err
+	}
+	same := row.Reason == r.Reason && row.Duration == r.Duration && row.PersonID == r.PersonID && row.StartAt.Equal(r.StartAt) && row.Bundle == r.Bundle &&
+		maps.Equal(row.Fields, r.Fields) && slices.Equal(entitlements(row.Request), entitlements(r))
+	if !same || (c.flow(row.Request).Trigger == access.BreakGlass) != (m.Flow.Trigger == access.BreakGlass) {
 		return row, problem(http.StatusUnprocessableEntity, "use a key of its own for each request", "the %s was used for another request", api.HeaderIdempotencyKey)
 	}
 	return row, nil
@@ -236,7 +398,7 @@ func entitlements(r access.Request) []access.Entitlement {
 func summary(r access.Request) string {
 	out := make([]string, len(r.Asked))
 	for i, a := range r.Asked {
-		out[i] = fmt.Sprintf("%s on %s %s", a.Entitlement.Permission, a.Integration, a.Entitlement.Resource)
+		out[i] = a.String()
 	}
 	return strings.Join(out, ", ")
 }
@@ -274,13 +436,12 @@ func (p *Portal) show(ctx context.Context, c *caller, row store.RequestRow) (out
 	if err := c.learn(ctx, row); err != nil {
 		return out, err
 	}
-	out = c.brief(row)
-	decisions, err := p.opts.Store.Decisions(ctx, row.ID)
-	if err != nil {
+	if c.decisions, err = p.opts.Store.DecisionsOn(ctx, []string{row.ID}); err != nil {
 		return out, err
 	}
-	for _, d := range decisions {
-		out.Decisions = append(out.Decisions, api.Decision{By: cmp.Or(c.email(d.By), d.ByEmail), Verdict: d.Verdict, Reason: d.Reason, At: d.At})
+	out = c.brief(row)
+	for _, d := range c.decisions[row.ID] {
+		out.Decisions = append(out.Decisions, api.Decision{By: cmp.Or(c.email(d.By), d.ByEmail), Verdict: d.Verdict, Reason: d.Reason, At: d.At, For: d.For, Without: d.Without})
 	}
 	events, err := p.opts.Store.RequestEvents(ctx, row.ID, accounts(row.Holds))
 	for _, e := range events {
@@ -320,9 +481,24 @@ func (c *caller) brief(row store.RequestRow) api.Request {
 	out := api.Request{
 		ID: row.ID, State: access.RequestState(row.State, holds, c.now), Person: c.email(row.PersonID), Reason: row.Reason, Why: row.Why, Flow: row.Flow,
 		Duration: row.Duration, CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt,
-		Approvers: []string{}, Holds: []api.Hold{}, Decisions: []api.Decision{}, Events: []api.Event{},
+		StartAt: moment(row.StartAt), Fields: row.Fields, Bundle: row.Bundle, Review: row.Review,
+		Approvers: []string{}, Steps: []access.Stage{}, Holds: []api.Hold{}, Decisions: []api.Decision{}, Events: []api.Event{},
 	}
-	for _, approver := range access.Approvers(c.flow(row.Request), row.Asked, c.requester(row.Request), c.people) {
+	if row.AskedBy != "" {
+		out.AskedBy = c.email(row.AskedBy)
+	}
+	m := c.matter(row)
+	out.Trigger = cmp.Or(m.Flow.Trigger, access.SelfServe)
+	if out.Trigger == access.BreakGlass {
+		out.ReviewBy = moment(row.ExpiresAt)
+	}
+	if _, learned := c.decisions[row.ID]; learned || row.State == access.StatePending || row.Review == access.ReviewDue {
+		out.Steps = append(out.Steps, m.Stages()...)
+		if terms := m.Terms(); terms.Duration < row.Duration {
+			out.ApprovedFor = terms.Duration
+		}
+	}
+	for _, approver := range m.Approvers() {
 		out.Approvers = append(out.Approvers, approver.Email)
 	}
 	for _, h := range holds {
@@ -371,7 +547,7 @@ type listFilter struct {
 	Integration string       `query:"integration" doc:"name of an integration"`
 	State       access.State `query:"state" enum:"pending,approved,granting,active,ending,overdue,ended,denied,expired,failed"`
 	Mine        bool         `query:"mine" doc:"only the caller's own"`
-	ToApprove   bool         `query:"to_approve" doc:"only those that wait for the caller's decision"`
+	ToApprove   bool         `query:"to_approve" doc:"only those that wait for the caller's decision or review"`
 	Limit       int          `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
 
@@ -382,7 +558,7 @@ func (p *Portal) listRequests(ctx context.Context, c *caller, in *listFilter) (o
 		f.State = access.StatePending // nothing has begun yet, as far as the holds go
 	}
 	if in.ToApprove {
-		f.State, f.Decider = access.StatePending, &c.Person
+		f.Decider = &c.Person
 	}
 	if in.Integration != "" {
 		i, ok := c.integration(in.Integration)
@@ -442,7 +618,7 @@ func (c *caller) list(ctx context.Context, f store.RequestFilter) (rows []store.
 		return nil, "", err
 	}
 	for _, row := range page {
-		if f.Decider != nil && (row.State != access.StatePending || c.may(access.Approve, row.Request) != "") || !c.sees(row.Request) {
+		if f.Decider != nil && !c.waits(row) || !c.sees(row.Request) {
 			continue
 		}
 		rows = append(rows, row)

@@ -95,7 +95,7 @@ type severityCount struct {
 
 // severities counts findings, the gravest first; what is not there is left out.
 func severities(findings []access.Finding) (counts []severityCount) {
-	for _, s := range []access.Severity{access.Alarm, access.Warning, access.Notice} {
+	for _, s := range []access.Severity{access.Alarm, access.Warning, access.Remark} {
 		n := 0
 		for _, f := range findings {
 			if f.Kind.Sort().Severity == s {

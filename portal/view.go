@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -170,9 +172,15 @@ type field struct{ ID, Name string }
 
 // Missing are the fields of the form for a request that have a fault.
 func (f *form) Missing() (list []field) {
-	for _, known := range []field{{"yours", "what you ask for"}, {"for", "the duration"}, {"reason", "the reason"}} {
+	known := []field{{"yours", "what you ask for"}, {"on_behalf_of", "for whom"}, {"for", "the duration"}, {"start_at", "when it begins"}, {"reason", "the reason"}}
+	for _, at := range slices.Sorted(maps.Keys(f.Faults)) {
+		if name, ok := strings.CutPrefix(at, "fields."); ok {
+			known = append(known, field{at, strings.ReplaceAll(name, "_", " ")})
+		}
+	}
+	for _, known := range known {
 		for at := range f.Faults {
-			if at == known.ID || known.ID == "yours" && strings.HasPrefix(at, "wants") {
+			if at == known.ID || known.ID == "yours" && (strings.HasPrefix(at, "wants") || at == "bundle") {
 				list = append(list, known)
 				break
 			}

@@ -32,37 +32,61 @@ type Want struct {
 
 // NewRequest asks for access.
 type NewRequest struct {
-	Wants  []Want `json:"wants" doc:"what is asked for" minItems:"1" maxItems:"50"`
+	Wants  []Want `json:"wants,omitempty" doc:"what is asked for" maxItems:"50"`
 	For    string `json:"for" doc:"how long, from the moment it is usable" example:"1h" minLength:"1"`
 	Reason string `json:"reason" doc:"why; shown to those who decide, and kept in the audit trail" minLength:"1" maxLength:"1000"`
+	Options
+	Fields map[string]string `json:"fields,omitempty" doc:"what else the access flow wants to know, by the name of the field"`
+}
+
+// Options are what a request may say beside what is asked for.
+type Options struct {
+	OnBehalfOf string     `json:"on_behalf_of,omitempty" doc:"e-mail address of the person whose access it becomes; the caller when left out" maxLength:"254"`
+	StartAt    *time.Time `json:"start_at,omitempty" doc:"when the access begins; once it is approved when left out"`
+	BreakGlass bool       `json:"break_glass,omitempty" doc:"true takes the access at once, by an access flow that is for it; everybody concerned is told, and it is reviewed afterwards"`
+	Bundle     string     `json:"bundle,omitempty" doc:"name of a bundle; what it holds is asked for beside wants" maxLength:"64"`
 }
 
 // Explain asks what would become of a request.
 type Explain struct {
-	Wants  []Want `json:"wants" doc:"what would be asked for" minItems:"1" maxItems:"50"`
+	Wants  []Want `json:"wants,omitempty" doc:"what would be asked for" maxItems:"50"`
 	For    string `json:"for" doc:"how long" example:"1h" minLength:"1"`
 	Person string `json:"person,omitempty" doc:"e-mail address of who would ask; the caller when left out, others for administrators only"`
+	Options
 }
 
 // Explained is what would become of a request.
 type Explained struct {
-	Person string `json:"person" doc:"e-mail address of who would ask"`
+	Person string `json:"person" doc:"e-mail address of whose access it would be"`
 	Says   string `json:"says" doc:"it in a sentence"`
 	access.Explanation
-	Approvers []string `json:"approvers" doc:"who could approve it now"`
-	Grants    []Meant  `json:"grants" doc:"what would be granted"`
+	Approvers []string              `json:"approvers" doc:"who could approve it now; for break-glass who would review it"`
+	Steps     []access.Stage        `json:"steps" doc:"the steps of the approval, or of the review"`
+	Automatic []string              `json:"automatic,omitempty" doc:"automatic access flows that give it without a request"`
+	Stuck     string                `json:"stuck,omitempty" doc:"why nobody could ever approve it, so that it is refused"`
+	Closes    *time.Time            `json:"closes,omitempty" doc:"when the timeframe of the flow closes, and the access with it at the latest"`
+	Fields    []access.RequestField `json:"fields,omitempty" doc:"what the flow wants to know beside the reason"`
+	Durations []access.Duration     `json:"durations,omitempty" doc:"the only durations that the flow gives"`
+	// Justification is what the reason has to be like.
+	Justification access.Justification `json:"justification,omitzero" doc:"what the flow wants the reason to be like"`
+	Unanswered    []string             `json:"unanswered,omitempty" doc:"what happens when nobody decides, or reviews, in sentences"`
+	Notified      []string             `json:"notified,omitempty" doc:"e-mail addresses of those who are told at once when the glass is broken"`
+	Grants        []Meant              `json:"grants" doc:"what would be granted"`
 }
 
 // Meant is something wanted, and what it means on the target.
 type Meant struct {
 	Want
-	Means string `json:"means"`
+	Means string   `json:"means"`
+	Told  []string `json:"told,omitempty" doc:"what the target would be told, for a person who has nothing there yet: each statement, or each request with its body below it; ‹...› stands for what only the target knows, *** for a secret"`
 }
 
 // Decide approves or denies a request.
 type Decide struct {
-	Verdict access.Verdict `json:"verdict" doc:"approve or deny" enum:"approve,deny"`
-	Reason  string         `json:"reason,omitempty" doc:"why; kept in the audit trail" maxLength:"1000"`
+	Verdict access.Verdict `json:"verdict" doc:"approve or deny; justify or object for a review" enum:"approve,deny,justify,object"`
+	Reason  string         `json:"reason,omitempty" doc:"why; kept in the audit trail; a review needs one" maxLength:"1000"`
+	For     string         `json:"for,omitempty" doc:"with approve: for so long at most, not longer than was asked for" example:"30m"`
+	Without []Want         `json:"without,omitempty" doc:"with approve: what of it is left out" maxItems:"50"`
 }
 
 // Extend asks for access to last longer.
@@ -88,15 +112,24 @@ type Request struct {
 	Person string       `json:"person" doc:"e-mail address of the requester"`
 	Reason string       `json:"reason"`
 	// Why is what ended the decision phase, in words.
-	Why       string          `json:"why,omitempty" doc:"what ended the wait for a decision"`
-	Flow      string          `json:"flow" doc:"access flow that admitted it"`
-	Duration  access.Duration `json:"duration"`
-	CreatedAt time.Time       `json:"created_at"`
-	ExpiresAt time.Time       `json:"expires_at" doc:"until when somebody has to decide"`
-	Approvers []string        `json:"approvers" doc:"who may decide now"`
-	Holds     []Hold          `json:"holds"`
-	Decisions []Decision      `json:"decisions" doc:"left empty in lists"`
-	Events    []Event         `json:"events" doc:"left empty in lists"`
+	Why         string            `json:"why,omitempty" doc:"what ended the wait for a decision"`
+	Flow        string            `json:"flow" doc:"access flow that admitted it"`
+	Duration    access.Duration   `json:"duration"`
+	CreatedAt   time.Time         `json:"created_at"`
+	ExpiresAt   time.Time         `json:"expires_at" doc:"until when somebody has to decide"`
+	Approvers   []string          `json:"approvers" doc:"who may decide, or review, now"`
+	Steps       []access.Stage    `json:"steps" doc:"the steps of the approval, or of the review; left empty in lists once it is decided"`
+	AskedBy     string            `json:"asked_by,omitempty" doc:"e-mail address of who asked for it on behalf of the person"`
+	StartAt     *time.Time        `json:"start_at,omitempty" doc:"when the access is to begin, where that was asked for"`
+	Fields      map[string]string `json:"fields,omitempty" doc:"what else the requester said"`
+	Bundle      string            `json:"bundle,omitempty" doc:"the bundle that was asked for"`
+	Trigger     string            `json:"trigger" doc:"how the access flow is set off" enum:"self_serve,automatic,break_glass"`
+	Review      access.Review     `json:"review,omitempty" doc:"how the review stands of access that was taken by breaking the glass" enum:"due,done,objected"`
+	ReviewBy    *time.Time        `json:"review_by,omitempty" doc:"when that review is due"`
+	ApprovedFor access.Duration   `json:"approved_for,omitzero" doc:"what an approver shortened the duration to"`
+	Holds       []Hold            `json:"holds"`
+	Decisions   []Decision        `json:"decisions" doc:"left empty in lists"`
+	Events      []Event           `json:"events" doc:"left empty in lists"`
 	// Note is what the caller should know beside it.
 	Note string `json:"note,omitempty"`
 }
@@ -127,6 +160,9 @@ type Decision struct {
 	Verdict access.Verdict `json:"verdict"`
 	Reason  string         `json:"reason"`
 	At      time.Time      `json:"at"`
+	// For and Without are what an approval changed.
+	For     access.Duration `json:"for,omitzero" doc:"what an approval shortened the access to"`
+	Without []string        `json:"without,omitempty" doc:"ids of the holds that an approval left out"`
 }
 
 // Event is one entry of the audit trail.
@@ -164,6 +200,9 @@ type Applied struct {
 	// Changes is empty when the file says what is in force already.
 	Changes  []config.Line `json:"changes"`
 	Warnings []spec.Fault  `json:"warnings,omitempty"`
+
+	TwoPersons bool   `json:"two_persons,omitempty" doc:"the configuration in force wants two persons: the file became a proposal, or would in a dry run"`
+	Proposal   string `json:"proposal,omitempty" doc:"id of the proposal that it became; another administrator decides on it"`
 }
 
 // Config is the configuration in force.
@@ -261,6 +300,34 @@ type Removal struct {
 	Note       string        `json:"note,omitempty"`
 }
 
+// Notice is something that the caller was told.
+type Notice struct {
+	ID        string            `json:"id"`
+	Kind      access.NoticeKind `json:"kind" enum:"reminder,escalation,break_glass,review,decided,granted,ended,failed,started,expiring"`
+	Title     string            `json:"title" doc:"heading of every notice of the kind"`
+	RequestID string            `json:"request_id,omitempty"`
+	Text      string            `json:"text"`
+	At        time.Time         `json:"at"`
+	SeenAt    time.Time         `json:"seen_at,omitzero" doc:"when the caller said to have seen it; left out before"`
+}
+
+// Notices is a part of what the caller was told, newest first.
+type Notices struct {
+	Notices []Notice `json:"notices"`
+	// Next begins the next page; empty at the end.
+	Next string `json:"next,omitempty"`
+}
+
+// SeeNotices says what was seen.
+type SeeNotices struct {
+	UpTo string `json:"up_to" doc:"id of the newest notice that was seen; what was told before it counts as seen too" minLength:"1" maxLength:"100"`
+}
+
+// SeenNotices says what became of that.
+type SeenNotices struct {
+	Seen int64 `json:"seen" doc:"how many were not seen before"`
+}
+
 // Audit is what a walk over the audit trail found.
 type Audit struct {
 	OK     bool         `json:"ok"`
@@ -347,4 +414,46 @@ func (p *Problem) ContentType(ct string) string {
 		return "application/problem+json"
 	}
 	return ct
+}
+
+// ChangeVerdict is what an administrator makes of a proposal.
+type ChangeVerdict string
+
+const (
+	ChangeApprove  ChangeVerdict = "approve"
+	ChangeReject   ChangeVerdict = "reject"
+	ChangeWithdraw ChangeVerdict = "withdraw"
+)
+
+// Change is a proposal: a file that changes a configuration which wants two
+// persons for that.
+type Change struct {
+	ID        string          `json:"id"`
+	State     string          `json:"state" enum:"open,approved,rejected,withdrawn,stale" doc:"stale: the configuration in force is no longer the one with which it was compared"`
+	By        string          `json:"by" doc:"e-mail address of who proposed it; lapse for a file that a process was started with"`
+	Sponsor   string          `json:"sponsor,omitempty" doc:"e-mail address of the administrator who stands for what lapse proposed; another one has to approve it too"`
+	At        time.Time       `json:"at"`
+	File      string          `json:"file" doc:"name of the file"`
+	Base      int64           `json:"base" doc:"version of the configuration with which it was compared"`
+	Changes   []config.Line   `json:"changes"`
+	DecidedBy string          `json:"decided_by,omitempty" doc:"e-mail address"`
+	DecidedAt time.Time       `json:"decided_at,omitzero"`
+	Reason    string          `json:"reason,omitempty" doc:"of the decision"`
+	Version   int64           `json:"version,omitempty" doc:"version of the configuration that it became"`
+	May       []ChangeVerdict `json:"may" doc:"what the caller may make of it"`
+	Warnings  []spec.Fault    `json:"warnings,omitempty"`
+	Faults    []spec.Fault    `json:"faults,omitempty" doc:"what is wrong with the file by now; it cannot be approved"`
+	Note      string          `json:"note,omitempty"`
+}
+
+// Changes are the newest proposals, the newest first.
+type Changes struct {
+	TwoPersons bool     `json:"two_persons" doc:"the configuration in force wants two persons for a change"`
+	Changes    []Change `json:"changes"`
+}
+
+// DecideChange is an administrator's decision on a proposal.
+type DecideChange struct {
+	Verdict ChangeVerdict `json:"verdict" enum:"approve,reject,withdraw"`
+	Reason  string        `json:"reason,omitempty" doc:"kept in the audit trail; required to reject" maxLength:"1000"`
 }
