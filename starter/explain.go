@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/portal/api"
 )
 
@@ -20,7 +23,8 @@ func (a *app) explainCommand() *cobra.Command {
 		Long: `Say what would become of a request, and why: which access flow is used or why
 none is, who could approve it, and what would be granted. Nothing is asked for.`,
 		Example: `  lapse explain --integration shop --resource schema:shop/public --permission read_only --for 1h
-  lapse explain --want shop/schema:shop/public=read_only --for 9h --person ana@example.com`,
+  lapse explain --want shop/schema:shop/public=read_only --for 9h --person ana@example.com
+  lapse explain --bundle on-call --for 1h --break-glass`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if in.Wants, err = parseWants(one, wants); err != nil {
@@ -33,7 +37,7 @@ none is, who could approve it, and what would be granted. Nothing is asked for.`
 			return a.show(out, func(w io.Writer) { explained(w, out) })
 		},
 	}
-	whatIsWanted(cmd, &one, &wants)
+	whatIsWanted(cmd, &one, &wants, &in.Options)
 	f := cmd.Flags()
 	f.StringVar(&in.For, "for", "", "`duration`, for example 30m, 8h or 1h30m")
 	f.StringVar(&in.Person, "person", "", "`address` of who would ask, for administrators; yourself when left out")
@@ -43,8 +47,37 @@ none is, who could approve it, and what would be granted. Nothing is asked for.`
 
 func explained(w io.Writer, e api.Explained) {
 	fmt.Fprintf(w, "%s: %s.\n", e.Person, e.Says)
-	if len(e.Approvers) > 0 {
-		fmt.Fprintf(w, "It would wait for %s.\n", strings.Join(e.Approvers, " or "))
+	switch who := strings.Join(e.Approvers, " or "); {
+	case who == "":
+	case len(e.Notified) > 0:
+		fmt.Fprintf(w, "It would begin at once. Told of it: %s. Reviewed afterwards by %s.\n", clean(strings.Join(e.Notified, ", ")), clean(who))
+	default:
+		fmt.Fprintf(w, "It would wait for %s.\n", clean(who))
+	}
+	for _, s := range e.Unanswered {
+		fmt.Fprintln(w, clean(s))
+	}
+	if e.Closes != nil {
+		fmt.Fprintf(w, "It would end at %s at the latest, when the timeframe of the access flow closes.\n", at(*e.Closes, time.Now()))
+	}
+	if len(e.Steps) > 1 {
+		fmt.Fprintln(w)
+		steps(w, e.Steps)
+	}
+	if len(e.Fields) > 0 {
+		fmt.Fprintln(w, "\nWhat the access flow wants to know:")
+		var rows [][]string
+		for _, f := range e.Fields {
+			optional := ""
+			if f.Optional {
+				optional = "optional"
+			}
+			rows = append(rows, []string{"--field " + f.Name + "=...", cmp.Or(f.Title, f.Name), strings.Join(f.Options, " or "), f.Hint, optional})
+		}
+		table(w, "  ", rows...)
+	}
+	if len(e.Durations) > 0 {
+		fmt.Fprintf(w, "\nThe durations that it gives: %s\n", durations(e.Durations))
 	}
 	fmt.Fprintln(w, "\nWhat it would grant:")
 	var rows [][]string
@@ -52,6 +85,7 @@ func explained(w io.Writer, e api.Explained) {
 		rows = append(rows, []string{g.Permission, g.Integration, g.Resource, g.Means})
 	}
 	table(w, "  ", rows...)
+	told(w, e.Grants)
 	rows = [][]string{{"FLOW", "WANTS", "THERE IS", ""}}
 	for _, f := range e.Flows {
 		name := f.Flow
@@ -66,4 +100,27 @@ func explained(w io.Writer, e api.Explained) {
 	}
 	fmt.Fprintln(w)
 	table(w, "", rows...)
+}
+
+func durations(list []access.Duration) string {
+	out := make([]string, len(list))
+	for i, d := range list {
+		out[i] = d.String()
+	}
+	return strings.Join(out, ", ")
+}
+
+// told says what targets would be told.
+func told(w io.Writer, grants []api.Meant) {
+	for _, g := range grants {
+		if len(g.Told) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\nWhat %s would be told for %s on %s, of somebody who has nothing there yet\n(‹...› is what only it knows, *** a secret):\n", g.Integration, g.Permission, clean(g.Resource))
+		for _, line := range g.Told {
+			for part := range strings.SplitSeq(line, "\n") {
+				fmt.Fprintln(w, "  "+clean(part))
+			}
+		}
+	}
 }

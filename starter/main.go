@@ -1,10 +1,11 @@
 // Command lapse asks for access, decides on it, and runs the parts of Lapse.
 //
-// Everything but portal, worker, keys, runbook, certify and the kinds of integrations
-// talks to the portal's API, at LAPSE_URL.
+// Everything but portal, worker, keys, runbook, certify, flows and the kinds of
+// integrations talks to the portal's API, at LAPSE_URL.
 // A command exits with 0 only when it did what it was asked; otherwise nothing
 // is on standard output, and standard error says what is wrong and what to do.
-// Only what certify found is on standard output also when a case failed.
+// Only what certify and flows test found is on standard output also when a case
+// failed.
 package main
 
 import (
@@ -116,9 +117,9 @@ Environment:
 			root.AddCommand(c)
 		}
 	}
-	add("access", a.requestCommand(), a.requestsCommand(), a.showCommand(), a.approveCommand(), a.denyCommand(), a.extendCommand(),
-		a.releaseCommand(), a.revokeCommand(), a.credentialsCommand(), a.explainCommand())
-	add("setup", a.applyCommand(), a.checkCommand(), a.certifyCommand(all.Kinds()), a.discoverCommand(), a.integrationsCommand(), a.resourcesCommand(), a.removeCommand(), a.keysCommand())
+	add("access", a.requestCommand(), a.requestsCommand(), a.showCommand(), a.approveCommand(), a.denyCommand(), a.justifyCommand(), a.objectCommand(), a.extendCommand(),
+		a.releaseCommand(), a.revokeCommand(), a.credentialsCommand(), a.explainCommand(), a.noticesCommand())
+	add("setup", a.applyCommand(), a.changesCommand(), a.flowsCommand(all.Kinds()), a.checkCommand(), a.certifyCommand(all.Kinds()), a.discoverCommand(), a.integrationsCommand(), a.resourcesCommand(), a.removeCommand(), a.keysCommand())
 	add("watch", a.healthCommand(), a.sweepCommand(), a.rotateCommand(), a.auditCommand(), a.backupCommand(), a.restoreCommand(), a.runbookCommand())
 	add("parts", a.portalCommand(), a.workerCommand())
 	root.AddCommand(a.versionCommand())

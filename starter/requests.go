@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -20,15 +21,21 @@ func (a *app) requestCommand() *cobra.Command {
 	var one api.Want
 	var wants []string
 	var in api.NewRequest
+	var fields []string
 	var wait bool
 	cmd := &cobra.Command{
 		Use:   "request --integration NAME --resource TYPE:PATH --permission NAME --for DURATION --reason TEXT",
 		Short: "Ask for access",
 		Example: `  lapse request --integration shop --resource schema:shop/public --permission read_only --for 1h --reason "a bug in the orders"
-  lapse request --want shop/schema:shop/public=read_only --want crm/role:support=member --for 30m --reason "ticket 7" --wait`,
+  lapse request --want shop/schema:shop/public=read_only --want crm/role:support=member --for 30m --reason "ticket 7" --wait
+  lapse request --bundle on-call --for 8h --start 2030-01-31T22:00:00+01:00 --field ticket=OPS-7 --reason "on call this night"
+  lapse request --bundle on-call --for 1h --reason "orders are down" --break-glass`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if in.Wants, err = parseWants(one, wants); err != nil {
+				return err
+			}
+			if in.Fields, err = parseFields(fields); err != nil {
 				return err
 			}
 			var r api.Request
@@ -43,24 +50,71 @@ func (a *app) requestCommand() *cobra.Command {
 			return a.show(r, func(w io.Writer) { asked(w, r, time.Now()) })
 		},
 	}
-	whatIsWanted(cmd, &one, &wants)
+	whatIsWanted(cmd, &one, &wants, &in.Options)
 	f := cmd.Flags()
 	f.StringVar(&in.For, "for", "", "`duration`, for example 30m, 8h or 1h30m")
+	f.StringArrayVar(&fields, "field", nil, "`NAME=VALUE`, what else the access flow wants to know; repeated for several")
 	f.StringVar(&in.Reason, "reason", "", "why; those who decide read it")
 	f.BoolVar(&wait, "wait", false, "wait until the access is active")
 	require(cmd, "for", "reason")
 	return cmd
 }
 
-// whatIsWanted are the flags that parseWants reads.
-func whatIsWanted(cmd *cobra.Command, one *api.Want, wants *[]string) {
+// whatIsWanted are the flags that say what is asked for, whose it becomes and
+// when; parseWants reads the first of them.
+func whatIsWanted(cmd *cobra.Command, one *api.Want, wants *[]string, o *api.Options) {
 	f := cmd.Flags()
 	f.StringVar(&one.Integration, "integration", "", "`name` of the integration")
 	f.StringVar(&one.Resource, "resource", "", "resource as `TYPE:PATH`, for example schema:shop/public")
 	f.StringVar(&one.Permission, "permission", "", "`permission`, for example read_only")
 	f.StringArrayVar(wants, "want", nil, "`INTEGRATION/TYPE:PATH=PERMISSION`, repeated for several")
+	f.StringVar(&o.Bundle, "bundle", "", "`name` of a bundle, beside anything else that is named")
+	f.StringVar(&o.OnBehalfOf, "on-behalf-of", "", "e-mail `address` of the person whose access it becomes; yourself when left out")
+	f.Var((*start)(o), "start", "`time` at which the access begins, as 2030-01-31T22:00:00Z or +2h; once it is approved when left out")
+	f.BoolVar(&o.BreakGlass, "break-glass", false, "take it at once, in an emergency: everybody concerned is told, and it is reviewed afterwards")
 	cmd.MarkFlagsRequiredTogether("integration", "resource", "permission")
-	cmd.MarkFlagsOneRequired("integration", "want")
+	cmd.MarkFlagsOneRequired("integration", "want", "bundle")
+}
+
+// start is the flag for when access begins.
+type start api.Options
+
+func (s *start) Type() string { return "time" }
+
+func (s *start) String() string {
+	if s.StartAt == nil {
+		return ""
+	}
+	return s.StartAt.Format(time.RFC3339)
+}
+
+func (s *start) Set(text string) error {
+	at, err := time.Parse(time.RFC3339, text)
+	if later, relative := strings.CutPrefix(text, "+"); relative {
+		var d access.Duration
+		if d, err = access.ParseDuration(later); err == nil && d < 0 {
+			err = errors.New("negative")
+		}
+		at = time.Now().Add(d.Std()).UTC().Truncate(time.Second)
+	}
+	if err != nil {
+		return errors.New("want a time such as 2030-01-31T22:00:00Z or 2030-01-31T22:00:00+01:00, or how much later, such as +2h")
+	}
+	s.StartAt = &at
+	return nil
+}
+
+// parseFields reads NAME=VALUE.
+func parseFields(list []string) (map[string]string, error) {
+	fields := make(map[string]string, len(list))
+	for _, s := range list {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--field %s: want NAME=VALUE, for example ticket=OPS-7", s)
+		}
+		fields[name] = value
+	}
+	return fields, nil
 }
 
 func require(cmd *cobra.Command, flags ...string) {
@@ -76,11 +130,17 @@ func parseWants(one api.Want, wants []string) (list []api.Want, err error) {
 	if one.Integration != "" {
 		list = append(list, one)
 	}
+	more, err := wantsOf("want", wants)
+	return append(list, more...), err
+}
+
+// wantsOf reads INTEGRATION/TYPE:PATH=PERMISSION of a flag.
+func wantsOf(flag string, wants []string) (list []api.Want, err error) {
 	for _, s := range wants {
 		integration, rest, ok := strings.Cut(s, "/")
 		i := strings.LastIndex(rest, "=")
 		if !ok || i < 0 {
-			return nil, fmt.Errorf("--want %s: want INTEGRATION/TYPE:PATH=PERMISSION, for example shop/schema:shop/public=read_only", s)
+			return nil, fmt.Errorf("--%s %s: want INTEGRATION/TYPE:PATH=PERMISSION, for example shop/schema:shop/public=read_only", flag, s)
 		}
 		list = append(list, api.Want{Integration: integration, Resource: rest[:i], Permission: rest[i+1:]})
 	}
@@ -92,7 +152,10 @@ func asked(w io.Writer, r api.Request, now time.Time) {
 	fmt.Fprintf(w, "%s is %s\n", r.ID, r.State)
 	switch r.State {
 	case access.StatePending:
-		fmt.Fprintf(w, "  waits for %s, until %s\n", clean(approvers(r)), at(r.ExpiresAt, now))
+		fmt.Fprintf(w, "  waits for %s, until %s\n", clean(waitsFor(r)), at(r.ExpiresAt, now))
+		if s := begins(r, now); s != "" {
+			fmt.Fprintln(w, "  begins "+s)
+		}
 		fmt.Fprintf(w, "  lapse show %s\n", r.ID)
 	case access.StateActive:
 		rows := [][]string{}
@@ -101,6 +164,9 @@ func asked(w io.Writer, r api.Request, now time.Time) {
 		}
 		table(w, "  ", rows...)
 		fmt.Fprintf(w, "  lapse credentials %s\n", r.ID)
+	}
+	if s := review(r, now); s != "" {
+		fmt.Fprintln(w, "  "+s)
 	}
 	note(w, r)
 }
@@ -112,13 +178,19 @@ const waitEvery = 500 * time.Millisecond
 // is. A request that ends otherwise is a failure.
 func (a *app) wait(ctx context.Context, r api.Request) (api.Request, error) {
 	a.interrupted = "the request goes on: lapse show " + r.ID
-	fmt.Fprintf(a.err, "%s waits for %s\n", r.ID, clean(approvers(r)))
 	tick := time.NewTicker(waitEvery)
 	defer tick.Stop()
-	for last := access.StatePending; ; {
-		if r.State != last {
-			last = r.State
-			fmt.Fprintf(a.err, "%s is %s\n", r.ID, r.State)
+	for last := ""; ; {
+		is := "is " + string(r.State)
+		switch begins := begins(r, time.Now()); {
+		case r.State == access.StatePending:
+			is = "waits for " + waitsFor(r)
+		case r.State == access.StateApproved && begins != "":
+			is += ", begins " + begins
+		}
+		if is != last {
+			last = is
+			fmt.Fprintf(a.err, "%s %s\n", r.ID, clean(is))
 		}
 		switch {
 		case r.State == access.StateActive && !slices.ContainsFunc(r.Holds, under):
@@ -185,9 +257,9 @@ func (a *app) requestsCommand() *cobra.Command {
 					return
 				}
 				now := time.Now()
-				rows := [][]string{{"ID", "STATE", "PERSON", "ACCESS", "ASKED", "REASON"}}
+				rows := [][]string{{"ID", "STATE", "PERSON", "ACCESS", "ASKED", "WAITS FOR", "REASON"}}
 				for _, r := range list.Requests {
-					rows = append(rows, []string{r.ID, string(r.State), r.Person, whats(r), at(r.CreatedAt, now), r.Reason})
+					rows = append(rows, []string{r.ID, string(r.State), r.Person, whats(r), at(r.CreatedAt, now), next(r, now), r.Reason})
 				}
 				table(w, "", rows...)
 			})
@@ -195,7 +267,7 @@ func (a *app) requestsCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVar(&mine, "mine", false, "only your own")
-	f.BoolVar(&toApprove, "to-approve", false, "only those that wait for your decision")
+	f.BoolVar(&toApprove, "to-approve", false, "only those that wait for your decision, or your review")
 	f.StringVar(&state, "state", "", "only those in this `state`: pending, active, overdue, ended, ...")
 	f.StringVar(&integration, "integration", "", "only those for the integration with this `name`")
 	f.StringVar(&person, "person", "", "only those of the person with this `e-mail` address")
@@ -241,8 +313,11 @@ func (a *app) decide(ctx context.Context, path string, in any) error {
 		return err
 	}
 	return a.show(r, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is %s\n", r.ID, r.State)
 		now := time.Now()
+		fmt.Fprintf(w, "%s is %s\n", r.ID, r.State)
+		if waits := next(r, now); waits != "" {
+			fmt.Fprintf(w, "  waits for %s\n", clean(waits))
+		}
 		var rows [][]string
 		for _, h := range r.Holds {
 			rows = append(rows, []string{what(h), string(h.State), until(h, now)})
@@ -252,18 +327,40 @@ func (a *app) decide(ctx context.Context, path string, in any) error {
 	})
 }
 
-// verdict is the command with which somebody approves or denies.
+// verdict is the command with which somebody decides, or reviews.
 func (a *app) verdict(v access.Verdict, short string) *cobra.Command {
-	var reason string
-	cmd := a.onRequest(string(v), short, func(ctx context.Context, id string) error {
-		return a.decide(ctx, "/requests/"+id+"/decisions", api.Decide{Verdict: v, Reason: reason})
+	in := api.Decide{Verdict: v}
+	var without []string
+	cmd := a.onRequest(string(v), short, func(ctx context.Context, id string) (err error) {
+		if in.Without, err = wantsOf("without", without); err != nil {
+			return err
+		}
+		return a.decide(ctx, "/requests/"+id+"/decisions", in)
 	})
-	cmd.Flags().StringVar(&reason, "reason", "", "why; the requester reads it")
+	cmd.Flags().StringVar(&in.Reason, "reason", "", "why; the requester reads it")
+	switch {
+	case v == access.Approve:
+		cmd.Flags().StringVar(&in.For, "for", "", "for this `duration` at most, not longer than was asked for")
+		cmd.Flags().StringArrayVar(&without, "without", nil, "`INTEGRATION/TYPE:PATH=PERMISSION` that you leave out; repeated for several")
+	case v.Reviews():
+		require(cmd, "reason")
+	}
 	return cmd
 }
 
-func (a *app) approveCommand() *cobra.Command { return a.verdict(access.Approve, "Approve a request") }
-func (a *app) denyCommand() *cobra.Command    { return a.verdict(access.Deny, "Deny a request") }
+func (a *app) approveCommand() *cobra.Command {
+	return a.verdict(access.Approve, "Approve a request, all of it or less")
+}
+
+func (a *app) denyCommand() *cobra.Command { return a.verdict(access.Deny, "Deny a request") }
+
+func (a *app) justifyCommand() *cobra.Command {
+	return a.verdict(access.Justify, "Review: it was right to break the glass")
+}
+
+func (a *app) objectCommand() *cobra.Command {
+	return a.verdict(access.Object, "Review: it was not right to break the glass")
+}
 
 func (a *app) extendCommand() *cobra.Command {
 	var in api.Extend

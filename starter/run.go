@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -180,6 +181,9 @@ func (p *part) control(ctx context.Context, restored bool) error {
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return starting(err)
 	}
+	var notices sync.WaitGroup
+	notices.Go(func() { node.Notify(ctx) })
+	defer notices.Wait()
 	p.log.Info("the worker runs")
 	control.KeepRunbook(ctx, p.data)
 	return nil

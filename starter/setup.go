@@ -62,6 +62,12 @@ func applied(w io.Writer, out api.Applied) {
 		fmt.Fprintf(w, "Nothing changes: version %d says the same.\n", out.Version)
 	case out.DryRun:
 		fmt.Fprintf(w, "%s would change; nothing was.\n", count(len(out.Changes), "thing"))
+		if out.TwoPersons {
+			fmt.Fprintln(w, "Applied, it becomes a proposal: two people are needed for a change.")
+		}
+	case out.Proposal != "":
+		fmt.Fprintf(w, "Proposed as %s. Version %d stays in force until another administrator approves it:\n  lapse changes approve %s\nTo take it back:\n  lapse changes withdraw %s\n",
+			clean(out.Proposal), out.Version, clean(out.Proposal), clean(out.Proposal))
 	default:
 		fmt.Fprintf(w, "Applied as version %d.\n", out.Version)
 	}

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
 
+	"github.com/lapse-access/lapse/access"
 	"github.com/lapse-access/lapse/portal/api"
 )
 
@@ -94,16 +98,35 @@ func whats(r api.Request) string {
 // timeline prints a request with all that happened to it.
 func timeline(w io.Writer, r api.Request, now time.Time) {
 	fmt.Fprintf(w, "%s is %s\n\n", r.ID, r.State)
-	rows := [][]string{
-		{"Person", r.Person},
-		{"Reason", r.Reason},
-		{"Asked", fmt.Sprintf("for %s, at %s, by the access flow %s", r.Duration, at(r.CreatedAt, now), r.Flow)},
+	rows := [][]string{{"Person", r.Person}}
+	add := func(name, text string) {
+		if text != "" {
+			rows = append(rows, []string{name, text})
+		}
 	}
-	if r.State == "pending" {
-		rows = append(rows, []string{"Waits", fmt.Sprintf("for %s, until %s (%s left)", approvers(r), at(r.ExpiresAt, now), span(r.ExpiresAt.Sub(now)))})
+	if r.AskedBy != "" {
+		add("Asked by", r.AskedBy)
 	}
+	add("Reason", r.Reason)
+	for _, name := range slices.Sorted(maps.Keys(r.Fields)) {
+		add(title(name), r.Fields[name])
+	}
+	add("Asked", fmt.Sprintf("for %s, at %s, by the access flow %s", r.Duration, at(r.CreatedAt, now), r.Flow))
+	add("Bundle", r.Bundle)
+	if r.ApprovedFor > 0 {
+		add("Shortened", fmt.Sprintf("to %s by an approver", r.ApprovedFor))
+	}
+	add("Begins", begins(r, now))
+	if r.State == access.StatePending {
+		add("Waits", fmt.Sprintf("for %s, until %s (%s left)", waitsFor(r), at(r.ExpiresAt, now), span(r.ExpiresAt.Sub(now))))
+	}
+	add("Review", review(r, now))
 	table(w, "", rows...)
 	fmt.Fprintln(w)
+	if len(r.Steps) > 1 || r.Review != "" && len(r.Steps) > 0 {
+		steps(w, r.Steps)
+		fmt.Fprintln(w)
+	}
 
 	rows = [][]string{{"ACCESS", "STATE", "FROM", "UNTIL"}}
 	for _, h := range r.Holds {
@@ -120,7 +143,7 @@ func timeline(w io.Writer, r api.Request, now time.Time) {
 	if len(r.Decisions) > 0 {
 		rows = [][]string{{"DECISION", "BY", "AT", "REASON"}}
 		for _, d := range r.Decisions {
-			rows = append(rows, []string{string(d.Verdict), d.By, at(d.At, now), d.Reason})
+			rows = append(rows, []string{decided(r, d), d.By, at(d.At, now), d.Reason})
 		}
 		fmt.Fprintln(w)
 		table(w, "", rows...)
@@ -134,6 +157,92 @@ func timeline(w io.Writer, r api.Request, now time.Time) {
 		table(w, "", rows...)
 	}
 	note(w, r)
+}
+
+// decided is a decision in words, with what it changed of the request.
+func decided(r api.Request, d api.Decision) string {
+	text := string(d.Verdict)
+	if d.For > 0 {
+		text += " for " + d.For.String()
+	}
+	for _, h := range r.Holds {
+		if slices.Contains(d.Without, h.ID) {
+			text += ", without " + what(h)
+		}
+	}
+	return text
+}
+
+// steps prints the steps of an approval, or of a review.
+func steps(w io.Writer, list []access.Stage) {
+	rows := [][]string{{"STEP", "WANTS", "STATE", "WHO"}}
+	for i, s := range list {
+		who := strings.Join(s.Who, " or ")
+		if len(s.By) > 0 {
+			who = strings.Join(s.By, " and ")
+			if s.State == "waits" {
+				who += ", and one of " + strings.Join(s.Who, ", ")
+			}
+		}
+		rows = append(rows, []string{cmp.Or(s.Name, fmt.Sprint(i+1)), s.Wants, s.State, who})
+	}
+	table(w, "", rows...)
+}
+
+// begins says when access begins that was asked for later.
+func begins(r api.Request, now time.Time) string {
+	if r.StartAt == nil || !r.StartAt.After(now) {
+		return ""
+	}
+	return fmt.Sprintf("at %s, in %s", at(*r.StartAt, now), span(r.StartAt.Sub(now)))
+}
+
+// review says how the review stands of access that was taken at once.
+func review(r api.Request, now time.Time) string {
+	switch {
+	case r.Trigger != access.BreakGlass:
+		return ""
+	case r.Review == access.ReviewDone:
+		return "the glass was broken, and the reviewers say that it was right"
+	case r.Review == access.ReviewBad:
+		return "the glass was broken, and a reviewer objects"
+	case r.ReviewBy == nil:
+		return "the glass was broken"
+	}
+	due := "due until "
+	if r.ReviewBy.Before(now) {
+		due = "overdue since "
+	}
+	return fmt.Sprintf("the glass was broken; the review by %s is %s%s", approvers(r), due, at(*r.ReviewBy, now))
+}
+
+// waitsFor is who may decide now, and on which of several steps.
+func waitsFor(r api.Request) string {
+	text := approvers(r)
+	i := slices.IndexFunc(r.Steps, func(s access.Stage) bool { return s.State == "waits" })
+	if i < 0 || len(r.Steps) < 2 {
+		return text
+	}
+	text += fmt.Sprintf(" (step %d of %d", i+1, len(r.Steps))
+	if name := r.Steps[i].Name; name != "" {
+		text += ", " + name
+	}
+	return text + ")"
+}
+
+// next is what a request waits for, for a list.
+func next(r api.Request, now time.Time) string {
+	switch {
+	case r.State == access.StatePending:
+		return waitsFor(r)
+	case r.Review == access.ReviewDue && r.ReviewBy != nil && r.ReviewBy.Before(now):
+		return "its overdue review"
+	case r.Review == access.ReviewDue:
+		return "its review"
+	case r.State == access.StateApproved && r.StartAt != nil:
+		return at(*r.StartAt, now)
+	}
+	return ""
 }
 
 // evidence prints what was read on the target for a hold.

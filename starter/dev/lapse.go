@@ -87,9 +87,10 @@ func (l *lapse) start(ctx context.Context, s settings, demo *demonstration) erro
 		return err
 	}
 	keeping, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var runbook sync.WaitGroup
-	runbook.Go(func() { control.KeepRunbook(keeping, s.data) })
-	l.stops = append(l.stops, func() { cancel(); runbook.Wait() })
+	var beside sync.WaitGroup
+	beside.Go(func() { control.KeepRunbook(keeping, s.data) })
+	beside.Go(func() { l.node.Notify(keeping) })
+	l.stops = append(l.stops, func() { cancel(); beside.Wait() })
 	if err := l.firstCatalog(ctx); err != nil {
 		return err
 	}

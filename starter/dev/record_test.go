@@ -77,6 +77,82 @@ type recording struct {
 }
 
 var recordings = []recording{
+	{"second-step", func(s *scene) {
+		s.flow = "two-steps"
+		r := s.approved(time.Hour, "read_only", "read_write")
+		s.recorded("request/" + r.ID + "/reminder/1/0/1")
+		s.recorded("request/" + r.ID + "/escalation/1/1/0")
+		s.saveRequest(r, "second-step")
+	}},
+	{"narrowed", func(s *scene) {
+		s.flow, s.narrows = "two-steps", true
+		r := s.approved(time.Hour, "read_only", "read_write")
+		s.by = second
+		s.decide(r, access.Approve)
+		s.until("the rest is granted", func() bool {
+			holds, err := s.store.Holds(s.t.Context(), r.ID)
+			s.must(err)
+			return holds[0].State == access.StateActive && holds[1].State == access.StateDenied
+		})
+		s.heard(r)
+		s.saveRequest(r, "narrowed")
+		s.saveAccount("narrowed")
+	}},
+	{"scheduled", func(s *scene) {
+		s.startIn = time.Hour
+		r := s.approved(time.Hour, "read_only")
+		s.recorded("request/" + r.ID + "/approved")
+		s.saveRequest(r, "scheduled")
+		s.decide(r, access.Release)
+		s.over(workflows.RequestID(r.ID))
+		s.saveRequest(r, "scheduled-withdrawn")
+	}},
+	{"begun-later", func(s *scene) {
+		s.startIn = 2 * time.Second
+		r := s.active(time.Hour, "read_only")
+		s.saveRequest(r, "begun-later")
+	}},
+	{"broken-glass", func(s *scene) {
+		s.flow = "emergency"
+		r := s.ask(2*time.Second, "read_only")
+		s.holds(r, access.StateEnded)
+		s.saveRequest(r, "review-due")
+		s.decide(r, access.Justify)
+		s.over(workflows.RequestID(r.ID))
+		s.saveRequest(r, "reviewed")
+	}},
+	{"review-overdue", func(s *scene) {
+		s.flow, s.decideBefore = "emergency", 2*time.Second
+		r := s.ask(time.Hour, "read_only")
+		s.recorded("request/" + r.ID + "/review/0/0/1")
+		s.holds(r, access.StateActive)
+		s.decide(r, access.Object)
+		s.saveRequest(r, "objected")
+	}},
+	{"rotation", func(s *scene) {
+		r := s.active(time.Hour, "read_only")
+		w, err := engine.StartRotation(s.t.Context(), s.temporal, access.RotationArgs{Integration: s.integration, Now: true, AccountID: s.account})
+		s.must(err)
+		s.must(w.Get(s.t.Context(), nil))
+		s.save("rotation_account", w.GetID(), "")
+		s.saveRequest(r, "rotated")
+	}},
+	{"removal", func(s *scene) {
+		s.integration = s.leaving
+		s.active(time.Hour, "read_only")
+		_, err := s.store.ChangeRemoval(s.t.Context(), s.leaving, func(store.IntegrationRow) (*access.Removal, access.Event, error) {
+			return &access.Removal{ID: "rem-1", By: s.person.ID, ByEmail: s.person.Email, At: time.Now().UTC(), Reason: "moved"}, access.Event{Key: "removal", Kind: "removal.begun"}, nil
+		})
+		s.must(err)
+		s.must(engine.StartRemoval(s.t.Context(), s.temporal, s.leaving))
+		s.until("the account is deleted", func() bool {
+			a, err := s.store.Account(s.t.Context(), s.account)
+			s.must(err)
+			return a.Deleted
+		})
+		s.saveAccount("removed")
+		s.save("removal", workflows.RemovalID(s.leaving), "")
+	}},
 	{"pending", func(s *scene) {
 		r := s.ask(time.Hour, "read_only")
 		s.saveRequest(r, "pending")
@@ -314,6 +390,23 @@ var recordingsOfAll = []recording{
 		}
 		s.save("sweep_repair", w.GetID(), "")
 	}},
+	{"automatic", func(s *scene) {
+		s.account = s.accountID()
+		s.must(s.store.PutResources(s.t.Context(), s.integration, "run", []access.Found{{Resource: access.NewResource("schema", "shop", "public"), Permissions: []string{"read_only"}}}))
+		s.must(engine.StartAutomatic(s.t.Context(), s.temporal))
+		var first store.RequestRow
+		s.until("it is given, and the lease renewed", func() bool {
+			rows, err := s.store.Requests(s.t.Context(), store.RequestFilter{Person: s.person.ID})
+			s.must(err)
+			if len(rows) > 0 {
+				first = rows[len(rows)-1]
+			}
+			return len(rows) > 1 && first.StateAt(time.Now()) == access.StateEnded
+		})
+		s.over(workflows.RequestID(first.ID))
+		s.saveRequest(first.Request, "automatic")
+		s.save("automatic_renewing", workflows.AutomaticID, "")
+	}},
 	{"sweep-unreadable", func(s *scene) {
 		s.recorder.fault("Accounts", "", access.Errorf(access.Auth, "the target refuses the connector"))
 		w, err := engine.StartSweep(s.t.Context(), s.temporal, access.SweepArgs{Integration: s.integration})
@@ -334,6 +427,7 @@ type recorder struct {
 	target    *targettest.Target
 	lasting   string // id of an integration that keeps accounts for a week
 	forgetful string // and of one that deletes them at once
+	leaving   string // and of one that is removed
 
 	mu     sync.Mutex
 	faults map[string]func(context.Context) error // by operation and account
@@ -390,28 +484,38 @@ func (r *recorder) configure(t *testing.T) {
 		Secret: secrets.Ref{Store: "env", Key: "LAPSE_RECORD_SECRET"}, UserCleanupDays: 7}
 	forgetful := in
 	forgetful.Name, forgetful.UserCleanupDays = "forgetful", access.Days(time.Second.Hours()/24)
+	leaving := in
+	leaving.Name = "leaving"
 	flow := access.Flow{
 		Name: "read", Requesters: access.Conditions{Any: []access.Condition{{Attribute: "group", Values: []string{"analytics"}}}},
-		MaxDuration: access.Duration(longest), Approval: access.Approval{Steps: []access.Step{{AnyOf: []string{"group:dba"}}}},
+		MaxDuration: access.Duration(longest), ScheduleAhead: access.Duration(longest), Approval: access.Approval{Steps: []access.Step{{AnyOf: []string{"group:dba"}}}},
 	}
-	for _, name := range []string{in.Name, forgetful.Name} {
+	for _, name := range []string{in.Name, forgetful.Name, leaving.Name} {
 		flow.Targets = append(flow.Targets, access.FlowTarget{Integration: name, Resources: []string{"schema:shop/*"}, Permissions: []string{"read_only", "read_write", "admin"}})
 	}
-	cfg := config.Config{Integrations: []config.Integration{in, forgetful}, AccessFlows: []access.Flow{flow},
-		People: []config.Person{{Email: approver, Groups: []string{"dba"}}}}
+	two, emergency := flow, flow
+	two.Name, two.Approval.RemindAfter = "two-steps", access.Duration(time.Second)
+	two.Approval.Steps = append(two.Approval.Steps, access.Step{AnyOf: []string{"group:security"},
+		Escalate: []access.Tier{{After: access.Duration(2 * time.Second), To: []string{"person:boss@example.com"}}}})
+	emergency.Name, emergency.Trigger, emergency.ScheduleAhead = "emergency", access.BreakGlass, 0
+	automatic := access.Flow{Name: "automatic", Trigger: access.Automatic, Requesters: access.Conditions{Any: []access.Condition{{Attribute: "email", Values: []string{"automatic@example.com"}}}},
+		Targets: []access.FlowTarget{{Integration: in.Name, Resources: []string{"schema:*/*"}, Permissions: []string{"read_only"}}}, MaxDuration: access.Duration(4 * time.Second)}
+	cfg := config.Config{Integrations: []config.Integration{in, forgetful, leaving}, AccessFlows: []access.Flow{flow, two, emergency, automatic},
+		People: []config.Person{{Email: approver, Groups: []string{"dba"}}, {Email: second, Groups: []string{"security"}}, {Email: "boss@example.com"}}}
 	for _, c := range append(recordings, recordingsOfAll...) {
 		cfg.People = append(cfg.People, config.Person{Email: c.name + "@example.com", Groups: []string{"analytics"}})
 	}
 	_, err := r.store.SaveConfig(t.Context(), store.SaveConfig{Source: []byte("recorder"), Config: cfg, By: "lapse", Event: access.Event{Kind: "config.applied"}})
 	check(t, err)
-	for name, id := range map[string]*string{in.Name: &r.lasting, forgetful.Name: &r.forgetful} {
+	for name, id := range map[string]*string{in.Name: &r.lasting, forgetful.Name: &r.forgetful, leaving.Name: &r.leaving} {
 		row, err := r.store.IntegrationByName(t.Context(), name)
 		check(t, err)
 		*id = row.ID
 	}
 }
 
-const approver = "dan@example.com"
+// approver approves, and second does so after that where a flow has two steps.
+const approver, second = "dan@example.com", "sec@example.com"
 
 // before lets an operation of the target fail where a scene wants it to.
 func (r *recorder) before(ctx context.Context, operation, account string) error {
@@ -437,12 +541,16 @@ type scene struct {
 	person       access.Person
 	integration  string        // id
 	account      string        // id
-	decideBefore time.Duration // how long a request waits for its decision
+	decideBefore time.Duration // how long a request waits for its decision, or review
+	flow         string
+	startIn      time.Duration // how far ahead access is asked for
+	by           string        // who approves
+	narrows      bool          // approvals are for half an hour, and leave the last hold out
 }
 
 func (r *recorder) scene(t *testing.T, name string) *scene {
 	t.Helper()
-	s := &scene{recorder: r, t: t, integration: r.lasting, decideBefore: 24 * time.Hour}
+	s := &scene{recorder: r, t: t, integration: r.lasting, decideBefore: 24 * time.Hour, flow: "read", by: approver}
 	var err error
 	s.person, err = r.store.PersonByEmail(t.Context(), name+"@example.com")
 	check(t, err)
@@ -473,18 +581,25 @@ func (s *scene) entitlement(permission string) access.Entitlement {
 func (s *scene) ask(d time.Duration, permissions ...string) access.Request {
 	s.t.Helper()
 	s.account = s.accountID()
-	version, cfg, err := s.store.Config(s.t.Context())
+	version, _, err := s.store.Config(s.t.Context())
 	s.must(err)
 	in, err := s.store.Integration(s.t.Context(), s.integration)
 	s.must(err)
 	now := time.Now().UTC()
-	r := access.Request{ID: access.NewID("req"), PersonID: s.person.ID, Reason: "a look", Duration: access.Duration(d), Flow: cfg.AccessFlows[0].Name, FlowVersion: version,
+	r := access.Request{ID: access.NewID("req"), PersonID: s.person.ID, Reason: "a look", Duration: access.Duration(d), Flow: s.flow, FlowVersion: version,
 		CreatedAt: now, ExpiresAt: now.Add(s.decideBefore)}
+	if s.startIn > 0 {
+		r.StartAt = now.Add(s.startIn)
+	}
 	for _, p := range permissions {
 		r.Asked = append(r.Asked, access.Asked{Entitlement: s.entitlement(p), Integration: in.Name})
 		r.HoldIDs = append(r.HoldIDs, access.NewID("hold"))
 	}
-	s.must(s.store.CreateRequest(s.t.Context(), r, access.Event{Key: "request/" + r.ID, Kind: "request.created", RequestID: r.ID}))
+	var decisions []access.Decision
+	if s.flow == "emergency" {
+		decisions = append(decisions, s.decision(r, access.Break))
+	}
+	s.must(s.store.CreateRequest(s.t.Context(), r, access.Event{Key: "request/" + r.ID, Kind: "request.created", RequestID: r.ID}, decisions...))
 	_, err = s.temporal.ExecuteWorkflow(s.t.Context(), activities.RequestStart(r, s.person.Email), workflows.RequestType, workflows.RequestInput{RequestID: r.ID})
 	s.must(err)
 	return r
@@ -529,14 +644,17 @@ func (s *scene) incarnation() int64 {
 func (s *scene) decision(r access.Request, v access.Verdict) access.Decision {
 	s.t.Helper()
 	email := s.person.Email
-	if v == access.Approve || v == access.Deny || v == access.Revoke {
-		email = approver
+	if v == access.Approve || v == access.Deny || v == access.Revoke || v.Reviews() {
+		email = s.by
 	}
 	by, err := s.store.PersonByEmail(s.t.Context(), email)
 	s.must(err)
 	d := access.Decision{RequestID: r.ID, AskHash: r.Hash(), Verdict: v, By: by.ID, ByEmail: by.Email, Reason: "recorded", Nonce: access.NewID("dec"), At: time.Now().UTC(), From: "api"}
 	if v == access.Extend {
 		d.Extra = access.Duration(30 * time.Minute)
+	}
+	if v == access.Approve && s.narrows {
+		d.For, d.Without = access.Duration(30*time.Minute), r.HoldIDs[len(r.HoldIDs)-1:]
 	}
 	return d.Sign(s.keys.PortalKey)
 }
