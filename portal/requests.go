@@ -51,6 +51,13 @@ type newRequest struct {
 
 func (p *Portal) createRequest(ctx context.Context, c *caller, in *newRequest) (out api.Request, err error) {
 	m, err := p.newRequest(ctx, c, in.Body)
+	if err != nil && in.Key != "" {
+		// What has been asked for already may not be possible any more.
+		row, unknown := c.request(ctx, keyedID(c.ID, in.Key))
+		if unknown == nil && row.Reason == strings.TrimSpace(in.Body.Reason) && row.Duration.String() == in.Body.For {
+			return p.show(ctx, c, row)
+		}
+	}
 	if err != nil {
 		return out, err
 	}

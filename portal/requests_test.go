@@ -151,6 +151,15 @@ func TestIdempotencyKey(t *testing.T) {
 	if third := r.pending(); third.ID == first.ID {
 		t.Error("a request without a key got the same id")
 	}
+	// It is found also once it could not be made any more.
+	if _, err := r.portal.Apply(t.Context(), "lapse.yaml", []byte(strings.ReplaceAll(lapseYAML, "max_duration: 8h", "max_duration: 1m"))); err != nil {
+		t.Fatal(err)
+	}
+	if again := want[api.Request](r, http.StatusCreated, ana, "POST", "/requests", ask(), key...); again.ID != first.ID {
+		t.Errorf("another request from one key: %s, %s", first.ID, again.ID)
+	}
+	want[api.Problem](r, http.StatusForbidden, ana, "POST", "/requests", ask())
+	want[api.Problem](r, http.StatusForbidden, ana, "POST", "/requests", other, key...)
 }
 
 func TestTemporalAway(t *testing.T) {
