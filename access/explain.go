@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // FlowCheck is one thing that a flow wants of a request.
@@ -12,6 +13,8 @@ type FlowCheck struct {
 	Want  string `json:"want" doc:"what the flow wants" example:"group is analytics or support"`
 	Have  string `json:"have" doc:"what the request, or its person, has" example:"dba"`
 	Holds bool   `json:"holds"`
+
+	far int // how far it is from holding, beside one that just does not
 }
 
 // FlowExplained is what became of a request at one flow.
@@ -20,6 +23,14 @@ type FlowExplained struct {
 	Fallback bool        `json:"fallback,omitempty" doc:"it is used only where no other admits the request"`
 	Admits   bool        `json:"admits"`
 	Checks   []FlowCheck `json:"checks"`
+}
+
+// distance is how far the flow is from admitting the request.
+func (f FlowExplained) distance() (d int) {
+	for _, c := range f.failed() {
+		d += 1 + c.far
+	}
+	return d
 }
 
 // failed are the checks that do not hold.
@@ -35,6 +46,8 @@ type Explanation struct {
 	Flow string   `json:"flow,omitempty" doc:"the flow that is used: the first one that admits the whole request, a fallback only where no other does"`
 	Also []string `json:"also,omitempty" doc:"others that admit it too, and come later in the configuration or are a fallback"`
 	// Nearest is the flow with the fewest checks that fail, where none admits.
+	// Another permission is nearer than another resource, and that nearer than
+	// another integration.
 	Nearest string          `json:"nearest,omitempty" doc:"where none admits it, the flow with the fewest checks that fail"`
 	Flows   []FlowExplained `json:"flows"`
 }
@@ -76,13 +89,13 @@ func Explain(flows []Flow, a Ask) Explanation {
 		x := f.explain(a)
 		e.Flows = append(e.Flows, x)
 		at := len(e.Flows) - 1
-		switch failed := len(x.failed()); {
+		switch distance := x.distance(); {
 		case x.Admits:
 			if admit = append(admit, at); chosen < 0 || e.Flows[chosen].Fallback && !x.Fallback {
 				chosen = at
 			}
-		case e.Nearest == "" || failed < nearest:
-			e.Nearest, nearest = f.Name, failed
+		case e.Nearest == "" || distance < nearest:
+			e.Nearest, nearest = f.Name, distance
 		}
 	}
 	if chosen < 0 {
@@ -113,7 +126,7 @@ func (f Flow) explain(a Ask) FlowExplained {
 	if len(f.Durations) > 0 {
 		add(slices.Contains(f.Durations, a.For), a.For.String(), "%s", durations(f.Durations))
 	}
-	if ahead := Duration(a.begins().Sub(a.Now)); ahead > 0 {
+	if ahead := Duration(a.begins().Sub(a.Now).Round(time.Second)); ahead > 0 {
 		add(ahead <= f.ScheduleAhead, ahead.String(), "to begin at most %s ahead", f.ScheduleAhead)
 	}
 	if !f.Timeframe.always() {
@@ -220,9 +233,9 @@ func (f Flow) explainTarget(a Asked) FlowCheck {
 	case len(permissions) > 0:
 		c.Want = fmt.Sprintf("%s on %s %s", join(permissions, " or "), a.Integration, a.Entitlement.Resource)
 	case len(resources) > 0:
-		c.Want = fmt.Sprintf("on %s only %s", a.Integration, join(resources, " or "))
+		c.Want, c.far = fmt.Sprintf("on %s only %s", a.Integration, join(resources, " or ")), 1
 	default:
-		c.Want = "something on " + join(integrations, " or ")
+		c.Want, c.far = "something on "+join(integrations, " or "), 2
 	}
 	return c
 }

@@ -45,6 +45,9 @@ func TestExplain(t *testing.T) {
 		{"another resource", []Flow{of("a", func(f *Flow) { f.Targets[0].Resources = []string{"schema:hr/*", "table:*/*/*"} })}, ask("read_only", "x"), time.Hour,
 			"the nearest is a: it wants on prod-pg only schema:hr/* or table:*/*/*, and there is read_only on prod-pg schema:shop/x"},
 		{"another integration", []Flow{of("a", func(f *Flow) { f.Targets[0].Integration = "crm" })}, ask("read_only", "x"), time.Hour, "it wants something on crm"},
+		{"another permission is nearer than another resource", []Flow{
+			of("tables", func(f *Flow) { f.Targets[0].Resources = []string{"table:*/*/*"} }), of("schemas"),
+		}, ask("admin", "x"), time.Hour, "the nearest is schemas: "},
 		{"the nearest has the fewest that fail", []Flow{
 			of("far", func(f *Flow) { f.Requesters.Any[0].Values, f.MaxDuration = []string{"dba"}, 1 }),
 			of("near", func(f *Flow) { f.MaxDuration = 1 }),

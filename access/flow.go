@@ -320,7 +320,7 @@ func (f Flow) Admits(a Ask) string {
 	if len(f.Durations) > 0 && !slices.Contains(f.Durations, a.For) {
 		return fmt.Sprintf("flow %s: %s is none of its durations %s", f.Name, a.For, durations(f.Durations))
 	}
-	if ahead := Duration(a.begins().Sub(a.Now)); ahead > f.ScheduleAhead {
+	if ahead := Duration(a.begins().Sub(a.Now).Round(time.Second)); ahead > f.ScheduleAhead {
 		return fmt.Sprintf("flow %s: it is to begin %s ahead, and its schedule_ahead is %s", f.Name, ahead, f.ScheduleAhead)
 	}
 	return ""

@@ -208,6 +208,9 @@ func timely(row store.RequestRow, m access.Matter, d access.Decision, now time.T
 	}
 	for _, h := range row.Holds {
 		if left := h.MaxEnd.Sub(h.EndsAt); h.State == access.StateActive && d.Extra.Std() > left {
+			if left < time.Second {
+				return problem(http.StatusConflict, "ask for access anew", "%s lets this access last until %s, and it does already", limit, h.MaxEnd.UTC().Format(time.RFC3339))
+			}
 			return problem(http.StatusConflict, "ask for less, or for access anew", "%s lets this access last until %s, which is %s longer than now",
 				limit, h.MaxEnd.UTC().Format(time.RFC3339), access.Duration(left.Truncate(time.Second)))
 		}
@@ -336,7 +339,8 @@ func (p *Portal) outcome(ctx context.Context, row store.RequestRow, d access.Dec
 		return "", nil
 	}
 	limit := outcomeTimeout
-	if d.Verdict == access.Approve {
+	opens := d.Verdict == access.Approve || d.Verdict == access.Break
+	if opens {
 		limit = grantTimeout
 	}
 	err = poll(ctx, limit, func() (bool, error) {
@@ -344,7 +348,7 @@ func (p *Portal) outcome(ctx context.Context, row store.RequestRow, d access.Dec
 			return p.extended(ctx, row, d)
 		}
 		now, err := state()
-		if d.Verdict == access.Approve {
+		if opens {
 			if err != nil || now == access.StateApproved && row.StartAt.After(p.opts.Store.Now()) {
 				return true, err
 			}

@@ -159,7 +159,7 @@ func TestTermsOfAnApproval(t *testing.T) {
 	r.hold(q.Holds[0].ID, func(h *access.Hold) {
 		h.State, h.StartsAt, h.EndsAt, h.MaxEnd = access.StateActive, end.Add(-10*time.Minute), end, end
 	})
-	r.refused(http.StatusConflict, ana, "POST", "/requests/"+q.ID+"/extension", api.Extend{By: "1m"}, "less than was asked for", "0s longer than now")
+	r.refused(http.StatusConflict, ana, "POST", "/requests/"+q.ID+"/extension", api.Extend{By: "1m"}, "less than was asked for", "and it does already")
 }
 
 // sealed puts a credential into the store, as a connector does.

@@ -73,10 +73,22 @@ func (p *Portal) createRequest(ctx context.Context, c *caller, in *newRequest) (
 	if err != nil && !unreachable(err) {
 		return out, err
 	}
-	waits := err != nil
-	if out, err = p.show(ctx, c, row); waits {
-		out.Note = "Temporal does not answer. The request is stored, and starts when Temporal is back."
+	note := ""
+	switch {
+	case err != nil:
+		note = "Temporal does not answer. The request is stored, and starts when Temporal is back."
+	case m.Flow.Trigger == access.BreakGlass:
+		// Nobody else decides: what is shown is what came of it.
+		if note, err = p.outcome(ctx, row, access.Decision{Verdict: access.Break}); err == nil {
+			row, err = p.opts.Store.Request(ctx, row.ID)
+			c.now = p.opts.Store.Now()
+		}
+		if err != nil {
+			return out, err
+		}
 	}
+	out, err = p.show(ctx, c, row)
+	out.Note = note
 	return out, err
 }
 
