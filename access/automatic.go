@@ -321,11 +321,16 @@ func (p *planner) ask(f Flow, gives []Asked, closes time.Time) {
 				continue
 			}
 			if h, ok := p.newest[key]; ok && !h.State.Final() {
+				active, over := h.State == StateActive, !h.EndsAt.IsZero() && !p.Now.Before(h.EndsAt)
 				renew := h.EndsAt.Add(-lead)
-				if h.EndsAt.IsZero() || !closes.IsZero() && !h.EndsAt.Before(closes) {
+				if !active {
+					// Its time has not begun: it does not end before this.
+					renew = p.Now.Add(d - lead)
+				}
+				if active && !closes.IsZero() && !h.EndsAt.Before(closes) {
 					continue
 				}
-				if h.State != StateActive && p.Now.Before(h.EndsAt) || p.Now.Before(renew) {
+				if !active && !over || active && p.Now.Before(renew) {
 					p.renew(renew)
 					continue
 				}

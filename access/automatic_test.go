@@ -212,6 +212,25 @@ func TestLeaseIsRenewed(t *testing.T) {
 	}
 }
 
+// While a lease is being granted its end is that of the latest start, and nobody
+// waits for that: it is looked at in time for the end that it will have.
+func TestLeaseBeingGranted(t *testing.T) {
+	for _, state := range []State{StatePending, StateGranting} {
+		l := newLeasing(t, readers(func(f *Flow) { f.MaxDuration = Duration(20 * time.Second) }))
+		l.plan()
+		for i := range l.all[0].Holds {
+			l.all[0].Holds[i].State, l.all[0].Holds[i].EndsAt = state, time.Time{}
+			if state == StateGranting {
+				l.all[0].Holds[i].EndsAt = l.Now.Add(10 * time.Minute)
+			}
+		}
+		l.Leases = slices.Clone(l.all)
+		if p := l.Plan(); len(p.Ask) > 0 || !p.Next.Equal(l.Now.Add(10*time.Second)) {
+			t.Errorf("%s: it is looked again after %s, and asked for %+v", state, p.Next.Sub(l.Now), p.Ask)
+		}
+	}
+}
+
 // Access begins with the timeframe and ends with it, without a lease that begins
 // just before the close.
 func TestLeaseAndTimeframe(t *testing.T) {
