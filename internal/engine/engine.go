@@ -139,9 +139,9 @@ func ensure(ctx context.Context, c client.Client, want client.ScheduleOptions, u
 			s.Policy = &client.SchedulePolicies{Overlap: want.Overlap, CatchupWindow: want.CatchupWindow}
 			return &client.ScheduleUpdate{Schedule: &s}, nil
 		}})
-	}
-	if isNotFound(err) {
-		return nil // it was removed meanwhile, as when an integration is forgotten; the next apply or start looks again
+		if isNotFound(err) {
+			return nil // it was removed meanwhile, as when an integration is forgotten; the next apply or start looks again
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("schedule %s: %w", want.ID, err)
