@@ -15,8 +15,8 @@ type Directory struct {
 	twice map[int]bool
 	// addresses are the first entries by address, without "+tag".
 	addresses map[string]int
-	// main are the indexes by main address and alias.
-	main map[string]int
+	// byAddress are the indexes by main address and alias.
+	byAddress map[string]int
 }
 
 type attribute struct{ name, value string }
@@ -24,7 +24,7 @@ type attribute struct{ name, value string }
 // NewDirectory makes a directory of people.
 func NewDirectory(people []Person) *Directory {
 	d := &Directory{people: people, byID: make(map[string]int, len(people)), having: make(map[attribute][]int, len(people)), human: make([]int, len(people)), twice: map[int]bool{},
-		addresses: make(map[string]int, len(people)), main: make(map[string]int, len(people))}
+		addresses: make(map[string]int, len(people)), byAddress: make(map[string]int, len(people))}
 	for i, p := range people {
 		d.byID[p.ID] = i
 		for _, name := range p.attributes() {
@@ -39,8 +39,8 @@ func NewDirectory(people []Person) *Directory {
 			if a == "" {
 				continue // nobody's address
 			}
-			if _, taken := d.main[NormalEmail(a)]; !taken || a == p.Email {
-				d.main[NormalEmail(a)] = i
+			if _, taken := d.byAddress[NormalEmail(a)]; !taken || a == p.Email {
+				d.byAddress[NormalEmail(a)] = i
 			}
 		}
 		d.human[i] = i
@@ -99,7 +99,7 @@ func (d *Directory) Person(id string) (Person, bool) {
 
 // ByAddress finds an entry by its main address or an alias.
 func (d *Directory) ByAddress(email string) (Person, bool) {
-	i, ok := d.main[NormalEmail(email)]
+	i, ok := d.byAddress[NormalEmail(email)]
 	if !ok {
 		return Person{}, false
 	}

@@ -388,7 +388,7 @@ func (m Matter) fills(role string, a Asked) []int {
 		}
 		return m.fills("integration_owner", a)
 	case "manager":
-		if i, ok := m.Directory.main[NormalEmail(m.requester().Attributes[managerAttribute])]; ok {
+		if i, ok := m.Directory.byAddress[NormalEmail(m.requester().Attributes[managerAttribute])]; ok {
 			return []int{i}
 		}
 	case "group":
